@@ -1,0 +1,4 @@
+// Command kiln builds wares from formula files.
+package main
+
+func main() {}

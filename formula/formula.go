@@ -1,0 +1,121 @@
+// Package formula turns formula files into a Formula: the wares, steps and
+// outputs they declare, fully evaluated, each with the place it was written.
+// It reads nothing but the formula's directory; package plan resolves sources.
+package formula
+
+import (
+	"time"
+
+	"github.com/hashicorp/hcl/v2"
+)
+
+// A Formula is one evaluated formula file and the modules it calls, flattened:
+// everything a module declares appears here under its full address.
+type Formula struct {
+	Dir     string               // absolute directory of the root module
+	Sources map[string]*hcl.File // every file read, by name, for printing diagnostics
+	Wares   []*Ware              // sorted by Addr
+	Steps   []*Step              // in topological order, ties by Addr
+	Outputs []*Output            // in the order written
+}
+
+// A Ware is a named source, not resolved yet.
+type Ware struct {
+	Addr   string // "ware.base", "module.lib.ware.src"
+	Dir    string // absolute directory of the module that declares it; Path is relative to it
+	Source Source
+	Range  hcl.Range // of the block's header
+}
+
+// SourceKind says which of a Source's fields count.
+type SourceKind string
+
+// The kinds of source a ware block can name.
+const (
+	SourceBuiltin SourceKind = "builtin"
+	SourcePath    SourceKind = "path"
+	SourceURL     SourceKind = "url"
+	SourceID      SourceKind = "id"
+)
+
+// Source is what a ware block names before it is resolved.
+type Source struct {
+	Kind    SourceKind
+	Builtin string   // builtin: the name of a ware inside kiln
+	Path    string   // path: as written; a directory or a single file
+	Include []string // path: patterns (doublestar); empty means everything
+	Exclude []string // path: patterns; they win over Include
+	URL     string   // url: http, https or file
+	SHA256  string   // url: 64 hex digits of the bytes fetched, or ""
+	Strip   int      // url: leading path components dropped from each entry
+	ID      string   // id: a ware id
+	Filters string   // pack filters, "uid=keep,mtime=keep"; "" for the defaults
+	Range   hcl.Range
+}
+
+// Ref names a value that becomes a ware id: a ware, or one output of a step.
+type Ref struct {
+	Ware   string // address of a Ware, or ""
+	Step   string // address of a Step, or ""
+	Output string // name of that step's output
+}
+
+// A Step is one computation. Steps made by for_each are separate Steps.
+type Step struct {
+	Addr      string // `step.build`, `step.test["a"]`, `module.m.step.build`
+	Inputs    []Input
+	Env       []EnvVar // sorted by name; from $VAR ports and the env attribute
+	Action    Action
+	Outputs   []StepOutput  // sorted by name
+	DependsOn []string      // addresses of steps, beyond those the inputs name
+	Timeout   time.Duration // 0: none
+	Cwd       string        // absolute; "/" unless set
+	User      string        // "uid" or "uid:gid", decimal; "0:0" unless set
+	Sensitive bool          // an input or the action was made from a sensitive value
+	Range     hcl.Range     // of the block's header
+}
+
+// Mode says how an input is mounted.
+type Mode string
+
+// The modes of an input. The input at "/" is an overlay whatever is written.
+const (
+	ReadOnly Mode = "ro"
+	Overlay  Mode = "overlay"
+)
+
+// An Input is a ware mounted at a path of the step.
+type Input struct {
+	Port  string // absolute, clean
+	From  Ref
+	Mode  Mode
+	Range hcl.Range
+}
+
+// An EnvVar is one variable of the step's environment.
+type EnvVar struct{ Name, Value string }
+
+// Action is what a step does: exactly one of Exec and Script is set.
+type Action struct {
+	Exec        []string    // argv
+	Script      []string    // entries run by one interpreter, in order
+	Interpreter []string    // argv before the script's path; ["/bin/sh"] unless set
+	Ranges      []hcl.Range // Exec: one, of the attribute; Script: one for each entry
+}
+
+// A StepOutput is a path that becomes a ware when the step has ended well.
+type StepOutput struct {
+	Name     string
+	Path     string // absolute, clean
+	Packtype string // "tree" unless set
+	Filters  string // "" for the defaults
+	Range    hcl.Range
+}
+
+// An Output is a result of the whole formula.
+type Output struct {
+	Name        string
+	Description string
+	From        Ref
+	Range       hcl.Range
+}
