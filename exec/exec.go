@@ -2,3 +2,99 @@
 // turns what they leave behind into wares. It opens no connection: a ware that
 // is not in the local warehouse is an error here.
 package exec
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/kilnbuild/kiln/plan"
+	"github.com/kilnbuild/kiln/warehouse"
+)
+
+// Options says how a plan is run.
+type Options struct {
+	Warehouse *warehouse.Local
+	Memos     *warehouse.Memos
+	Jobs      int         // steps running at once; 0: one per core
+	KeepGoing bool        // after a failure, run what does not depend on it
+	Force     bool        // run steps although they are remembered
+	Targets   []string    // step addresses; with what they need. Empty: all steps
+	Observe   func(Event) // called from one goroutine, in order; may be nil
+	Version   string      // of kiln, for memos
+}
+
+// EventKind says what happened to a step.
+type EventKind int
+
+// What can happen to a step, in the order it can happen.
+const (
+	StepRemembered EventKind = iota // its memo holds: Outputs is set
+	StepStarted                     // its process is about to start
+	StepLog                         // it wrote Line
+	StepPacking                     // its process ended well, outputs are being packed
+	StepDone                        // Outputs and Duration are set
+	StepFailed                      // Err is a *StepError
+	StepSkipped                     // something it needs failed, or the run was cancelled
+)
+
+// An Event is one thing that happened to one step.
+type Event struct {
+	Kind     EventKind
+	Step     *plan.Step
+	Time     time.Time
+	Duration time.Duration // StepDone, StepFailed: of the step's process; StepRemembered: of the run remembered
+	Line     []byte        // StepLog: without the newline, at most 16 KiB; only valid during the call
+	Outputs  map[string]warehouse.WareID
+	Err      error
+}
+
+// Failure says in which way a step failed; exit codes tell them apart.
+type Failure int
+
+// The ways a step can fail.
+const (
+	FailedExit    Failure = iota // exit code not 0
+	FailedSignal                 // ended by a signal
+	FailedTimeout                // took longer than its timeout
+	FailedOutput                 // an output is missing or cannot be a ware
+	FailedSetup                  // the container could not be made or the command not started
+	FailedInput                  // a ware it needs is missing or was changed on disk
+)
+
+// A StepError says why a step failed and where it was written.
+type StepError struct {
+	Step     *plan.Step
+	Failure  Failure
+	ExitCode int      // FailedExit
+	Signal   int      // FailedSignal
+	Entry    int      // script: index from 0 of the entry that failed, or -1
+	Tail     []string // last lines of its log, oldest first, at most 20
+	Err      error    // the cause, for what is neither exit code nor signal
+}
+
+// A Result is what a run produced.
+type Result struct {
+	Outputs    map[string]warehouse.WareID // by output name of the formula; only those known
+	Steps      map[string]map[string]warehouse.WareID
+	Ran        int // steps that ran well
+	Remembered int
+	Failed     []*StepError
+	Skipped    int
+}
+
+// Run runs what p needs. The error is nil when every needed step ended well;
+// ErrFailed when steps failed (Result.Failed says which); the context's error when
+// cancelled; anything else is about the run as a whole, such as user namespaces
+// being refused. Everything it started has ended when it returns.
+func Run(ctx context.Context, p *plan.Plan, o Options) (Result, error) {
+	return Result{}, errors.New("exec: not built yet")
+}
+
+// ErrFailed says that at least one step failed.
+var ErrFailed = errors.New("a step failed")
+
+func (e *StepError) Error() string { return e.Step.Addr + " failed" }
+
+// Unwrap returns the cause, if there is one.
+func (e *StepError) Unwrap() error { return e.Err }
