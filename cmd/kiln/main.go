@@ -1,4 +1,35 @@
-// Command kiln builds wares from formula files.
+// Command kiln turns a formula file into wares: it checks and plans formulas,
+// runs their steps and keeps what they made. The work is done by the packages
+// formula, plan, exec, pack and warehouse; this one parses the command line,
+// prints, and maps errors to exit codes.
 package main
 
-func main() {}
+import (
+	"context"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// run is main with everything it touches as an argument. It returns the exit code.
+func run(args []string, stdout, stderr io.Writer) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	// The first signal cancels ctx; the second one ends kiln at once.
+	context.AfterFunc(ctx, stop)
+
+	a := &app{stdout: stdout, stderr: stderr}
+	root := newRootCmd(a)
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err != nil && ctx.Err() != nil {
+		err = withCode(codeInterrupted, err)
+	}
+	a.printError(err)
+	return exitCodeOf(err)
+}

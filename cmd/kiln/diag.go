@@ -1,0 +1,82 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/hashicorp/hcl/v2"
+)
+
+// How kiln speaks to a person. All of it goes to stderr, through this file:
+//
+//   - a mistake in a formula is printed as HCL diagnostics, all of them;
+//   - any other error is one line, "kiln: operation object: cause", lower case;
+//   - a hint, whole sentences, follows on a line of its own;
+//   - an error that was told already (a failed step, told by the story of the
+//     run) is not told again.
+
+// diagError is hcl.Diagnostics as an error, with the files they point into.
+type diagError struct {
+	diags hcl.Diagnostics
+	files map[string]*hcl.File
+}
+
+func (e *diagError) Error() string { return e.diags.Error() }
+
+// diagnose turns what formula and plan return into an error, and is the only
+// place that does. Warnings alone are printed and no error.
+func (a *app) diagnose(diags hcl.Diagnostics, files map[string]*hcl.File) error {
+	if len(diags) == 0 {
+		return nil
+	}
+	e := &diagError{diags, files}
+	if diags.HasErrors() {
+		return e
+	}
+	a.printDiags(e)
+	return nil
+}
+
+func (a *app) printDiags(e *diagError) {
+	w := hcl.NewDiagnosticTextWriter(a.stderr, e.files, uint(a.width()), a.colored())
+	if err := w.WriteDiagnostics(e.diags); err != nil {
+		fmt.Fprintln(a.stderr, "kiln:", e.diags.Error())
+	}
+}
+
+// hintError adds what to do to an error that says what happened.
+type hintError struct {
+	error
+	hint string
+}
+
+func (e *hintError) Unwrap() error { return e.error }
+
+// withHint adds hint, whole sentences, to err.
+func withHint(err error, hint string) error { return &hintError{err, hint} }
+
+// toldError marks an error that the person has seen already.
+type toldError struct{ error }
+
+func (e *toldError) Unwrap() error { return e.error }
+
+// told keeps kiln from printing err; it still sets the exit code.
+func told(err error) error { return &toldError{err} }
+
+// printError prints the error that a command ended with, if any.
+func (a *app) printError(err error) {
+	var diags *diagError
+	var seen *toldError
+	var hint *hintError
+	switch {
+	case err == nil || errors.As(err, &seen):
+		return
+	case errors.As(err, &diags):
+		a.printDiags(diags)
+	default:
+		fmt.Fprintf(a.stderr, "kiln: %v\n", err)
+	}
+	if errors.As(err, &hint) {
+		fmt.Fprintln(a.stderr, hint.hint)
+	}
+}

@@ -1,0 +1,61 @@
+package main
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+const rootHelp = `kiln builds wares from formula files.
+
+A formula names wares (immutable filesets) and steps that turn wares into wares.
+kiln fetches every ware ahead of time, then runs each step offline in a container
+of its own and remembers what it made.
+
+Results go to stdout, the story of a run to stderr.`
+
+// verbs makes the commands, in the order in which help lists them. One file per verb.
+var verbs = []func(*app) *cobra.Command{
+	newVersionCmd,
+	newExitCodesTopic,
+}
+
+func newRootCmd(a *app) *cobra.Command {
+	root := &cobra.Command{
+		Use:               "kiln",
+		Short:             "Build wares from formula files",
+		Long:              rootHelp + "\n\n" + exitCodesHelp(),
+		SilenceUsage:      true,
+		SilenceErrors:     true,
+		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+		Args:              cobra.ArbitraryArgs,
+		RunE:              runGroup,
+		PersistentPreRunE: func(*cobra.Command, []string) error { return a.color.check() },
+	}
+	root.SetOut(a.stdout)
+	root.SetErr(a.stderr)
+	root.PersistentFlags().Var(&a.color, "color", "colour on stderr: auto, always or never")
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return withHint(err, "See: "+cmd.CommandPath()+" --help")
+	})
+	root.SuggestionsMinimumDistance = 2
+	cobra.EnableCommandSorting = false
+	for _, verb := range verbs {
+		root.AddCommand(verb(a))
+	}
+	return root
+}
+
+// runGroup is the RunE of a command that only holds others: without arguments
+// it prints help, with one it says that there is no such command.
+func runGroup(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return cmd.Help()
+	}
+	hint := "See: " + cmd.CommandPath() + " --help"
+	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+		hint = "Did you mean " + strings.Join(near, " or ") + "?"
+	}
+	return withHint(errors.New("unknown command "+args[0]+" for "+cmd.CommandPath()), hint)
+}

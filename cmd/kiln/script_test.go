@@ -1,0 +1,34 @@
+package main
+
+import (
+	"flag"
+	"os"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+var update = flag.Bool("update", false, "rewrite golden files")
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"kiln": main})
+}
+
+// TestScript runs testdata/script/VERB_TOPIC.txtar. Each script has a work
+// directory of its own, no HOME, and kiln's directories below $WORK/kiln.
+func TestScript(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:           "testdata/script",
+		UpdateScripts: *update,
+		Setup: func(env *testscript.Env) error {
+			for name, dir := range map[string]string{
+				"KILN_DATA_HOME": "data", "KILN_CACHE_HOME": "cache", "KILN_CONFIG_HOME": "config",
+			} {
+				env.Setenv(name, env.WorkDir+"/kiln/"+dir)
+			}
+			env.Setenv("HOME", "")
+			env.Setenv("TMPDIR", env.WorkDir+"/.tmp")
+			return os.MkdirAll(env.WorkDir+"/.tmp", 0o700)
+		},
+	})
+}
