@@ -1,0 +1,101 @@
+package pack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/kilnbuild/kiln/warehouse"
+	"golang.org/x/sys/unix"
+)
+
+// Check looks whether a ware's fileset still is what its id says. It compares the
+// stat of every entry with the record's stamp; if they differ, it hashes the fileset
+// again, and if that gives the ware's ids, it renews the stamp. Otherwise the error
+// matches ErrCorrupt. It matches warehouse.ErrMissing if the ware is not there.
+func Check(ctx context.Context, l *warehouse.Local, id warehouse.WareID) error {
+	rec, err := l.Get(id)
+	if err != nil {
+		return err
+	}
+	stamp, err := restat(ctx, l, rec)
+	if err != nil {
+		return corrupt(id, err)
+	}
+	if stamp == rec.Stamp {
+		return nil
+	}
+	r, root, err := rehash(ctx, l, rec)
+	if err != nil {
+		return corrupt(id, err)
+	}
+	if r.Tree != rec.Tree {
+		return fmt.Errorf("ware %s: %w: it hashes to %s", id, ErrCorrupt, r.Tree)
+	}
+	return l.Restamp(id, rootStamp(root))
+}
+
+// corrupt tells an entry that cannot be read from a check that was given up.
+func corrupt(id warehouse.WareID, err error) error {
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	if errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) || errors.Is(err, unix.EIO) || errors.Is(err, unix.ENOMEM) {
+		return fmt.Errorf("check ware %s: %w", id, err)
+	}
+	return fmt.Errorf("ware %s: %w: %w", id, ErrCorrupt, err)
+}
+
+func restat(ctx context.Context, l *warehouse.Local, rec warehouse.Record) (string, error) {
+	w := &walk{ctx: ctx, v: statter{}, o: Options{Packtype: Tree}}
+	return w.stored(l, rec, func(_ Result, root *dir) string { return rootStamp(root) })
+}
+
+func (w *walk) stored(l *warehouse.Local, rec warehouse.Record, f func(Result, *dir) string) (string, error) {
+	path := l.Fileset(rec)
+	if !rec.File {
+		r, root, err := w.directory(path, -1)
+		if err != nil {
+			return "", err
+		}
+		return f(r, root), nil
+	}
+	parent, name := path[:len(path)-len("/file")], "file"
+	r, root, err := w.file(parent, name, -1)
+	if err != nil {
+		return "", err
+	}
+	return f(r, root), nil
+}
+
+func rehash(ctx context.Context, l *warehouse.Local, rec warehouse.Record) (r Result, root *dir, err error) {
+	f := KeepFilters()
+	f.uid, f.gid = idFilter{rule: set}, idFilter{rule: set}
+	w, err := newWalk(ctx, Options{Filters: f}, scanner{})
+	if err != nil {
+		return r, nil, err
+	}
+	_, err = w.stored(l, rec, func(got Result, at *dir) string {
+		r, root = got, at
+		return ""
+	})
+	return r, root, err
+}
+
+// A statter only looks at each entry's stat.
+type statter struct{}
+
+func (statter) enter(*walk, *dir) error { return nil }
+
+func (statter) visit(w *walk, d *dir, n *node, s *scratch) error {
+	var st unix.Stat_t
+	if err := lstatat(d.fd, n.name, &st); err != nil {
+		return err
+	}
+	n.seen = seenOf(&st)
+	return nil
+}
+
+func (statter) leave(w *walk, d *dir) error {
+	return scanner{}.leave(w, d)
+}

@@ -1,0 +1,196 @@
+package pack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/kilnbuild/kiln/warehouse"
+	"golang.org/x/sys/unix"
+)
+
+// Ingest copies the directory or file at path into the warehouse, leaving path as it
+// is, and hashes exactly the bytes it writes. The error matches ErrChanged if a file
+// changed meanwhile. With a cache that knows most of the fileset, nothing is copied
+// if the ware is already there.
+func Ingest(ctx context.Context, l *warehouse.Local, path string, o Options) (warehouse.Record, error) {
+	rec, err := ingest(ctx, l, path, o)
+	if err != nil {
+		return warehouse.Record{}, fmt.Errorf("ingest %s: %w", path, err)
+	}
+	return rec, nil
+}
+
+func ingest(ctx context.Context, l *warehouse.Local, path string, o Options) (rec warehouse.Record, err error) {
+	w, err := newWalk(ctx, o, ingester{})
+	if err != nil {
+		return rec, err
+	}
+	w.keepDirs = true
+	staged, err := l.Stage("ingest")
+	if err != nil {
+		return rec, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, warehouse.RemoveTree(staged))
+		}
+	}()
+	dst, err := openat(unix.AT_FDCWD, staged, unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return rec, err
+	}
+	r, root, err := w.host(path, dst)
+	if err != nil {
+		return rec, err
+	}
+	rec = w.record(r, root)
+	return rec, l.Commit(staged, rec)
+}
+
+// An ingester makes a copy below d.dst of what it visits below d.fd.
+type ingester struct{}
+
+func (ingester) enter(w *walk, d *dir) error {
+	if d.parent == nil {
+		return nil
+	}
+	if err := unix.Mkdirat(d.parent.dst, d.name, 0o700); err != nil {
+		return fmt.Errorf("create directory: %w", err)
+	}
+	var err error
+	d.dst, err = openat(d.parent.dst, d.name, unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	return err
+}
+
+func (ingester) visit(w *walk, d *dir, n *node, s *scratch) error {
+	var st unix.Stat_t
+	if n.meta.kind == kindFile {
+		return w.ingestFile(d, n, &st, s)
+	}
+	if err := w.describe(d, n, &st, s); err != nil {
+		return err
+	}
+	if err := n.create(d.dst); err != nil {
+		return err
+	}
+	if err := lstatat(d.dst, n.name, &st); err != nil {
+		return err
+	}
+	n.seen = seenOf(&st)
+	return nil
+}
+
+// create makes an entry that is neither a file nor a directory in dst.
+func (n *node) create(dst int) error {
+	m := &n.meta
+	switch m.kind {
+	case kindSymlink:
+		if err := unix.Symlinkat(m.link, dst, n.name); err != nil {
+			return fmt.Errorf("create symlink: %w", err)
+		}
+		return setTimesAt(dst, n.name, m)
+	case kindFifo, kindBlock, kindChar:
+		typ := map[kind]uint32{kindFifo: unix.S_IFIFO, kindBlock: unix.S_IFBLK, kindChar: unix.S_IFCHR}[m.kind]
+		if err := unix.Mknodat(dst, n.name, typ|0o600, int(unix.Mkdev(m.major, m.minor))); err != nil {
+			return fmt.Errorf("create device or named pipe: %w", err)
+		}
+		if err := unix.Fchmodat(dst, n.name, m.mode, 0); err != nil {
+			return err
+		}
+		return setTimesAt(dst, n.name, m)
+	}
+	return fmt.Errorf("entry of unknown kind %q", m.kind)
+}
+
+func (w *walk) ingestFile(d *dir, n *node, st *unix.Stat_t, s *scratch) error {
+	fd, err := openFile(d.fd, n.name, st)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if err := w.describeStat(d, n, st, s); err != nil {
+		return err
+	}
+	name := n.name
+	if d.single {
+		name = "file"
+	}
+	to, err := openat(d.dst, name, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL, 0o600)
+	if err != nil {
+		return fmt.Errorf("create file: %w", err)
+	}
+	defer unix.Close(to)
+	if w.clone(fd, to) {
+		err = w.hashContent(to, -1, st.Size, n, s)
+	} else {
+		err = w.hashContent(fd, to, st.Size, n, s)
+	}
+	if err != nil {
+		return err
+	}
+	if err := unchanged(fd, st); err != nil {
+		return err
+	}
+	return finish(to, n)
+}
+
+// finish gives the file open at fd the metadata of n, and n what was seen of it.
+func finish(fd int, n *node) error {
+	if err := unix.Fchmod(fd, n.meta.mode); err != nil {
+		return fmt.Errorf("chmod: %w", err)
+	}
+	if err := setTimes(fd, &n.meta); err != nil {
+		return fmt.Errorf("set mtime: %w", err)
+	}
+	var st unix.Stat_t
+	if err := fstat(fd, &st); err != nil {
+		return err
+	}
+	n.seen = seenOf(&st)
+	return nil
+}
+
+// clone makes the empty file to share the blocks of from, where both are on one
+// file system that can.
+func (w *walk) clone(from, to int) bool {
+	if w.noClone.Load() {
+		return false
+	}
+	if err := retry(func() error { return unix.IoctlFileClone(to, from) }); err != nil {
+		w.noClone.Store(true)
+		return false
+	}
+	return true
+}
+
+// copyContent copies the file open at from, from its present offset, to to.
+func (w *walk) copyContent(from, to int, size int64, s *scratch) error {
+	if w.clone(from, to) {
+		return nil
+	}
+	for done := int64(0); done < size; {
+		n, err := read(from, s.buf[:])
+		if err == nil {
+			err = writeAll(to, s.buf[:n])
+		}
+		if err == nil {
+			err = w.ctx.Err()
+		}
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return ErrChanged
+		}
+		done += int64(n)
+	}
+	return nil
+}
+
+func (ingester) leave(w *walk, d *dir) error {
+	if d.skip && d.parent != nil {
+		return unix.Unlinkat(d.parent.dst, d.name, unix.AT_REMOVEDIR)
+	}
+	return finish(d.dst, &d.node)
+}
