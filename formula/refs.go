@@ -1,0 +1,296 @@
+package formula
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/zclconf/go-cty/cty"
+)
+
+var rootNames = []string{"var", "local", "ware", "step", "module", "each"}
+
+// references collects the values that expressions refer to. Only what is named is
+// evaluated: `var.x` does not touch var.y.
+type references struct {
+	m      *module
+	around hcl.Range
+	each   bool
+	named  map[string]map[string]cty.Value // by root, then name
+	broken map[string]cty.Value            // roots that name nothing
+	parts  map[string]map[string]cty.Value // instances of steps named one by one
+	whole  map[string]bool                 // steps named as a whole
+}
+
+func (r *references) add(t hcl.Traversal) {
+	root := t.RootName()
+	switch root {
+	case "var":
+		eachNamed(r, t, r.m.variables, "Unknown variable", "variable", r.m.variable)
+	case "local":
+		eachNamed(r, t, r.m.locals, "Unknown local", "local", r.m.local)
+	case "ware":
+		eachNamed(r, t, r.m.wares, "Unknown ware", "ware", func(w *wareBlock) cty.Value {
+			return wareValue(Ref{Ware: w.addr})
+		})
+	case "module":
+		eachNamed(r, t, r.m.calls, "Unknown module", "module", func(c *moduleCall) cty.Value {
+			return r.moduleOutputs(t, c)
+		})
+	case "step":
+		r.step(t)
+	case "each":
+		r.addEach(t)
+	default:
+		r.problem(t, 1, "Unknown name", "Nothing here is called %q. A reference begins with var, local, ware, step or module.%s",
+			root, suggest(root, rootNames))
+		r.breakRoot(root)
+	}
+}
+
+// suggest is didYouMean without a list of all there is.
+func suggest(given string, names []string) string {
+	if name := nearest(given, names); name != "" {
+		return fmt.Sprintf(" Did you mean %q?", name)
+	}
+	return ""
+}
+
+func (r *references) problem(t hcl.Traversal, parts int, summary, detail string, args ...any) {
+	at := t[:min(parts, len(t))].SourceRange()
+	r.m.l.report(problem(at, r.around, summary, detail, args...))
+}
+
+func (r *references) breakRoot(root string) {
+	if r.broken == nil {
+		r.broken = make(map[string]cty.Value)
+	}
+	r.broken[root] = cty.DynamicVal
+}
+
+func (r *references) set(root, name string, v cty.Value) {
+	if r.named == nil {
+		r.named = make(map[string]map[string]cty.Value)
+	}
+	if r.named[root] == nil {
+		r.named[root] = make(map[string]cty.Value)
+	}
+	r.named[root][name] = v
+}
+
+// attrName returns what a step of a traversal selects: `.name` or `["name"]`.
+func attrName(step hcl.Traverser) (string, bool) {
+	switch s := step.(type) {
+	case hcl.TraverseAttr:
+		return s.Name, true
+	case hcl.TraverseIndex:
+		if s.Key.IsKnown() && !s.Key.IsNull() && s.Key.Type() == cty.String {
+			return s.Key.AsString(), true
+		}
+	}
+	return "", false
+}
+
+// eachNamed adds what t names below one root, or everything there is.
+func eachNamed[T declared](r *references, t hcl.Traversal, decls map[string]T, summary, what string, value func(T) cty.Value) {
+	root := t.RootName()
+	if len(t) == 1 {
+		r.set(root, "", cty.NilVal)
+		delete(r.named[root], "")
+		for _, d := range sortedDecls(decls) {
+			r.set(root, d.get().name, value(d))
+		}
+		return
+	}
+	name, ok := attrName(t[1])
+	if !ok {
+		r.problem(t, 2, summary, "A %s is named by an identifier: %s.NAME.", what, root)
+		r.breakRoot(root)
+		return
+	}
+	d, ok := decls[name]
+	if !ok {
+		r.problem(t, 2, summary, "There is no %s %q.%s", what, name, didYouMean(name, names(decls)))
+		r.set(root, name, cty.DynamicVal)
+		return
+	}
+	if old, ok := r.named[root][name]; ok && root != "module" {
+		_ = old // evaluated for an earlier reference
+		return
+	}
+	r.set(root, name, value(d))
+}
+
+// moduleOutputs returns the outputs of c that have been named so far, as an object.
+func (r *references) moduleOutputs(t hcl.Traversal, c *moduleCall) cty.Value {
+	if c.module == nil {
+		r.m.l.skipped = true
+		return cty.DynamicVal
+	}
+	outputs := c.module.outputs
+	attrs := make(map[string]cty.Value)
+	if old := r.named["module"][c.name]; old != cty.NilVal {
+		if !old.IsKnown() {
+			return old
+		}
+		attrs = old.AsValueMap()
+		if attrs == nil {
+			attrs = make(map[string]cty.Value)
+		}
+	}
+	if len(t) < 3 {
+		for _, o := range sortedDecls(outputs) {
+			attrs[o.name] = c.module.output(o)
+		}
+		return cty.ObjectVal(attrs)
+	}
+	name, _ := attrName(t[2])
+	o, ok := outputs[name]
+	if !ok {
+		r.problem(t, 3, "Unknown module output", "%s has no output %q.%s", c.addr, name, didYouMean(name, names(outputs)))
+		return cty.DynamicVal
+	}
+	if _, ok := attrs[name]; !ok {
+		attrs[name] = c.module.output(o)
+	}
+	return cty.ObjectVal(attrs)
+}
+
+func (r *references) addEach(t hcl.Traversal) {
+	if !r.each {
+		r.problem(t, len(t), "No for_each here", "The name each has a value only inside a step that has for_each.")
+		r.breakRoot("each")
+		return
+	}
+	if len(t) == 1 {
+		return
+	}
+	if name, _ := attrName(t[1]); name != "key" && name != "value" {
+		r.problem(t, 2, "Unknown attribute of each", "There is each.key and each.value, but no %q.", name)
+		r.breakRoot("each")
+	}
+}
+
+// step adds the step, instance or output that t names.
+func (r *references) step(t hcl.Traversal) {
+	if len(t) == 1 {
+		for _, s := range r.m.stepOrder {
+			r.set("step", s.name, r.m.stepValue(s))
+		}
+		if len(r.m.stepOrder) == 0 {
+			r.breakRoot("step")
+			r.problem(t, 1, "Unknown step", "The formula has no steps.")
+		}
+		return
+	}
+	name, ok := attrName(t[1])
+	s := r.m.steps[name]
+	if !ok || s == nil {
+		r.problem(t, 2, "Unknown step", "There is no step %q.%s", name, didYouMean(name, names(r.m.steps)))
+		r.set("step", name, cty.DynamicVal)
+		return
+	}
+	if old, ok := r.named["step"][name]; ok && !old.IsKnown() {
+		return
+	}
+	if s.attr("for_each") == nil {
+		v := r.m.stepValue(s)
+		if len(t) > 2 && !r.hasOutput(t, 2, s, v) {
+			v = cty.DynamicVal
+		}
+		r.set("step", name, v)
+		return
+	}
+	r.instance(t, s)
+}
+
+// instance adds one instance of s, or all of them where t does not say which.
+func (r *references) instance(t hcl.Traversal, s *stepBlock) {
+	if r.whole[s.name] || len(t) == 2 {
+		r.addWhole(s)
+		return
+	}
+	key, ok := attrName(t[2])
+	if !ok {
+		r.problem(t, 3, "Unknown instance", "An instance of %s is named by a string: %s[\"KEY\"].", s.addr, s.addr)
+		r.set("step", s.name, cty.DynamicVal)
+		return
+	}
+	keys, known := r.m.keys(s)
+	if !known {
+		r.set("step", s.name, cty.DynamicVal)
+		return
+	}
+	if _, ok := keys.find(key); !ok {
+		hint := didYouMean(key, keys.names())
+		if slices.Contains(r.m.outputNames(s), key) {
+			hint = fmt.Sprintf(" It has for_each, so an output is named %s[KEY].%s.", s.addr, key)
+		}
+		r.problem(t, 3, "Unknown instance", "for_each of %s has no key %q.%s", s.addr, key, hint)
+		r.set("step", s.name, cty.DynamicVal)
+		return
+	}
+	v := r.m.instanceValue(s, instanceAddr(s.addr, key))
+	if len(t) > 3 && !r.hasOutput(t, 3, s, v) {
+		r.set("step", s.name, cty.DynamicVal)
+		return
+	}
+	if r.parts == nil {
+		r.parts = make(map[string]map[string]cty.Value)
+	}
+	if r.parts[s.name] == nil {
+		r.parts[s.name] = make(map[string]cty.Value)
+	}
+	r.parts[s.name][key] = v
+}
+
+func (r *references) addWhole(s *stepBlock) {
+	if r.whole == nil {
+		r.whole = make(map[string]bool)
+	}
+	r.whole[s.name] = true
+	r.set("step", s.name, r.m.stepValue(s))
+}
+
+// hasOutput checks that the part of t at index names an output of s.
+func (r *references) hasOutput(t hcl.Traversal, index int, s *stepBlock, v cty.Value) bool {
+	if !v.IsKnown() {
+		return true // reported elsewhere
+	}
+	name, ok := attrName(t[index])
+	if ok && v.Type().HasAttribute(name) {
+		return true
+	}
+	if !ok {
+		r.problem(t, index+1, "Unknown output", "%s has no for_each, so it has no instances.", s.addr)
+		return false
+	}
+	outputs := r.m.outputNames(s)
+	hint := didYouMean(name, outputs)
+	if len(outputs) == 0 {
+		hint = " It has no outputs at all."
+	}
+	r.problem(t, index+1, "Unknown output", "%s has no output %q.%s", s.addr, name, hint)
+	return false
+}
+
+// variables returns what was collected, for an EvalContext.
+func (r *references) variables() map[string]cty.Value {
+	for name, parts := range r.parts {
+		if _, ok := r.named["step"][name]; !ok {
+			r.set("step", name, cty.ObjectVal(parts))
+		}
+	}
+	vars := make(map[string]cty.Value, len(r.named)+len(r.broken))
+	for root, attrs := range r.named {
+		vars[root] = cty.ObjectVal(attrs)
+	}
+	for root, v := range r.broken {
+		vars[root] = v
+		r.m.l.skipped = true
+	}
+	return vars
+}
+
+func instanceAddr(step, key string) string { return step + "[" + strconv.Quote(key) + "]" }

@@ -1,0 +1,327 @@
+package formula
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/ext/typeexpr"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/zclconf/go-cty/cty"
+	"github.com/zclconf/go-cty/cty/convert"
+)
+
+// EnvPrefix begins the names of environment variables that set a formula's variables.
+const EnvPrefix = "KILN_VAR_"
+
+type variable struct {
+	decl
+	given *given // nil: the default counts
+}
+
+// given is a value for a variable, from outside its file.
+type given struct {
+	text  string               // --var and the environment
+	name  string               // of where text comes from, in ranges
+	expr  hclsyntax.Expression // variable files and module arguments
+	scope *module              // where expr is evaluated; nil: where nothing can be referred to
+	at    hcl.Range            // of expr
+}
+
+// giveVariables hands the options' values to the root module's variables.
+func (l *loader) giveVariables(root *module) {
+	for _, entry := range l.options.Env {
+		name, value, _ := strings.Cut(entry, "=")
+		if v := root.variables[strings.TrimPrefix(name, EnvPrefix)]; v != nil && strings.HasPrefix(name, EnvPrefix) {
+			v.given = &given{text: value, name: name}
+		}
+	}
+	for _, file := range l.options.VarFiles {
+		l.giveFile(root, file)
+	}
+	for name, value := range l.options.Vars {
+		v := root.variables[name]
+		if v == nil {
+			l.fail("Unknown variable", "--var %s sets a variable that the formula does not declare.%s", name, didYouMean(name, names(root.variables)))
+			continue
+		}
+		v.given = &given{text: value, name: "--var " + name}
+	}
+}
+
+// giveFile reads a file of variables. It is named by the person, not by the formula,
+// so it may lie anywhere.
+func (l *loader) giveFile(root *module, file string) {
+	src, err := readAnywhere(file)
+	if err != nil {
+		l.fail("Variable file cannot be read", "%s cannot be read: %s.", file, err)
+		return
+	}
+	parsed, body, diags := parse(src, file)
+	l.sources[file] = parsed
+	l.report(diags...)
+	if body == nil {
+		return
+	}
+	for _, block := range body.Blocks {
+		l.report(problem(block.TypeRange, block.DefRange(), "Unknown block", "A variable file holds lines NAME = VALUE, and %q is a block.", block.Type))
+	}
+	for name, attr := range body.Attributes {
+		v := root.variables[name]
+		if v == nil {
+			l.report(problem(attr.NameRange, attr.SrcRange, "Unknown variable",
+				"The formula does not declare a variable %q.%s", name, didYouMean(name, names(root.variables))))
+			continue
+		}
+		v.given = &given{expr: attr.Expr, at: attr.Expr.Range()}
+	}
+}
+
+func readAnywhere(file string) ([]byte, error) {
+	dir, err := os.OpenRoot(filepath.Dir(file))
+	if err != nil {
+		return nil, plainError(err)
+	}
+	defer dir.Close()
+	src, err := readRegular(dir, filepath.Base(file))
+	if err == errEscapes { // a symlink
+		if target, linkErr := filepath.EvalSymlinks(file); linkErr == nil && target != file {
+			return readAnywhere(target)
+		}
+	}
+	return src, err
+}
+
+// giveArguments hands a module block's attributes to the variables of the module.
+func (c *moduleCall) giveArguments() {
+	for name, attr := range c.block.Body.Attributes {
+		if name == "source" {
+			continue
+		}
+		v := c.module.variables[name]
+		if v == nil {
+			c.m.l.report(problem(attr.NameRange, c.around(), "Unknown module argument",
+				"The module in %q declares no variable %q.%s", c.module.rel, name, didYouMean(name, names(c.module.variables))))
+			continue
+		}
+		v.given = &given{expr: attr.Expr, scope: c.m, at: attr.Expr.Range()}
+	}
+}
+
+// variable returns v's value, converted to its type, marked when it is sensitive.
+func (m *module) variable(v *variable) cty.Value {
+	return m.l.force(&v.node, func() cty.Value {
+		ty, defaults, ok := m.variableType(v)
+		hidden := m.isSensitive(v)
+		if attr := v.attr("description"); attr != nil {
+			m.literalString(v.around(), attr)
+		}
+		standard := m.defaultValue(v, ty, defaults)
+		value := standard
+		switch {
+		case !ok:
+			return cty.DynamicVal
+		case v.given != nil:
+			value = m.givenValue(v, ty, defaults, hidden)
+		case v.attr("default") == nil:
+			m.reportMissing(v)
+			return cty.DynamicVal
+		}
+		if hidden {
+			value = value.Mark(sensitive)
+		}
+		return value
+	})
+}
+
+func (m *module) variableType(v *variable) (cty.Type, *typeexpr.Defaults, bool) {
+	attr := v.attr("type")
+	if attr == nil {
+		return cty.DynamicPseudoType, nil, true
+	}
+	ty, defaults, diags := typeexpr.TypeConstraintWithDefaults(attr.Expr)
+	for _, d := range diags {
+		around := v.around()
+		d.Context = &around
+		m.l.report(d)
+	}
+	return ty, defaults, !diags.HasErrors()
+}
+
+func (m *module) isSensitive(v *variable) bool {
+	attr := v.attr("sensitive")
+	if attr == nil {
+		return false
+	}
+	value, diags := attr.Expr.Value(nil)
+	if diags.HasErrors() || !value.IsKnown() || value.IsNull() || value.Type() != cty.Bool {
+		m.l.report(problem(attr.Expr.Range(), v.around(), "Not a plain bool", "The attribute \"sensitive\" is true or false, without references."))
+		return true
+	}
+	return value.True()
+}
+
+// defaultValue evaluates the default, which may call functions but refers to nothing.
+func (m *module) defaultValue(v *variable, ty cty.Type, defaults *typeexpr.Defaults) cty.Value {
+	attr := v.attr("default")
+	if attr == nil {
+		return cty.DynamicVal
+	}
+	if vars := attr.Expr.Variables(); len(vars) > 0 {
+		m.l.report(problem(vars[0].SourceRange(), v.around(), "Reference in a default",
+			"The default of a variable refers to nothing else. Use a local for what is made from other values."))
+		return cty.DynamicVal
+	}
+	s := m.scope(v.around(), m.ctx)
+	value := s.raw(attr.Expr)
+	s.done()
+	return m.convert(v, value, ty, defaults, attr.Expr.Range(), "The default")
+}
+
+func (m *module) givenValue(v *variable, ty cty.Type, defaults *typeexpr.Defaults, hidden bool) cty.Value {
+	g := v.given
+	switch {
+	case g.expr == nil:
+		return m.givenText(v, ty, defaults, hidden)
+	case g.scope != nil:
+		around := m.call.around()
+		return m.convert(v, g.scope.value(around, g.expr), ty, defaults, g.at, "The argument")
+	}
+	value, diags := g.expr.Value(nil)
+	if diags.HasErrors() {
+		m.l.report(problem(g.at, hcl.Range{}, "Invalid variable value",
+			"The value of %q in a variable file is a plain value, without references and functions.", v.name))
+		return cty.DynamicVal
+	}
+	return m.convert(v, value, ty, defaults, g.at, "The value")
+}
+
+// givenText reads a value from the command line or the environment: as it stands
+// where the type is a string, number, bool or not said, else as an expression.
+func (m *module) givenText(v *variable, ty cty.Type, defaults *typeexpr.Defaults, hidden bool) cty.Value {
+	g := v.given
+	value := cty.StringVal(g.text)
+	if d := checkText([]byte(g.text), g.name); d != nil {
+		m.l.report(problem(v.header(), v.around(), d.Summary, "The value from %s is not UTF-8 text.", g.name))
+		return cty.DynamicVal
+	}
+	if !ty.IsPrimitiveType() && ty != cty.DynamicPseudoType {
+		expr, problem := parseValue(g.text, g.name)
+		if problem == "" {
+			var diags hcl.Diagnostics
+			if value, diags = expr.Value(nil); diags.HasErrors() {
+				problem = diags[0].Summary + "; " + diags[0].Detail
+			}
+		}
+		if problem != "" {
+			if hidden {
+				problem = "it is not shown, because the variable is sensitive."
+			}
+			m.l.fail("Invalid variable value", "The value from %s is not an expression for %s: %s", g.name, ty.FriendlyName(), problem)
+			return cty.DynamicVal
+		}
+	}
+	return m.convert(v, value, ty, defaults, v.header(), "The value from "+g.name)
+}
+
+func parseValue(text, name string) (hclsyntax.Expression, string) {
+	if d := checkNesting([]byte(text), name, hclsyntax.LexExpression); d != nil {
+		return nil, d.Detail
+	}
+	expr, diags := hclsyntax.ParseExpression([]byte(text), name, hcl.InitialPos)
+	if diags.HasErrors() {
+		return nil, diags[0].Summary + ". " + diags[0].Detail
+	}
+	return expr, ""
+}
+
+func (m *module) convert(v *variable, value cty.Value, ty cty.Type, defaults *typeexpr.Defaults, at hcl.Range, what string) cty.Value {
+	if defaults != nil && !value.IsNull() {
+		value = defaults.Apply(value)
+	}
+	converted, err := convert.Convert(value, ty)
+	if err != nil {
+		around := v.around()
+		if m.call != nil && at.Filename != around.Filename {
+			around = m.call.around()
+		}
+		m.l.report(problem(at, around, "Wrong type", "%s of the variable %q does not fit its type: %s.", what, v.name, typeError(err)))
+		return cty.DynamicVal
+	}
+	return converted
+}
+
+// typeError writes a conversion error with the path to the element that is wrong.
+func typeError(err error) string {
+	pathErr, ok := err.(cty.PathError)
+	if !ok || len(pathErr.Path) == 0 {
+		return err.Error()
+	}
+	var at strings.Builder
+	for _, step := range pathErr.Path {
+		switch step := step.(type) {
+		case cty.GetAttrStep:
+			fmt.Fprintf(&at, ".%s", step.Name)
+		case cty.IndexStep:
+			switch {
+			case !step.Key.IsKnown() || step.Key.IsMarked():
+				at.WriteString("[…]")
+			case step.Key.Type() == cty.String:
+				fmt.Fprintf(&at, "[%q]", step.Key.AsString())
+			case step.Key.Type() == cty.Number:
+				fmt.Fprintf(&at, "[%s]", step.Key.AsBigFloat().Text('f', -1))
+			}
+		}
+	}
+	return fmt.Sprintf("at %s, %s", strings.TrimPrefix(at.String(), "."), err)
+}
+
+func (m *module) reportMissing(v *variable) {
+	if m.call != nil {
+		m.l.report(problem(m.call.header(), m.call.around(), "Missing module argument",
+			"The module in %q has a variable %q without a default: give it a value with %s = ….", m.rel, v.name, v.name))
+		return
+	}
+	m.l.report(problem(v.header(), v.around(), "Missing variable",
+		"The variable %q has no default and no value was given. Give one with --var %s=…, in a --var-file, or in the environment as %s%s.",
+		v.name, v.name, EnvPrefix, v.name))
+}
+
+// validate checks the conditions of v's validation blocks.
+func (m *module) validate(v *variable) {
+	for _, block := range v.block.Body.Blocks {
+		condition, message := block.Body.Attributes["condition"], block.Body.Attributes["error_message"]
+		if block.Type != "validation" || condition == nil || message == nil {
+			continue
+		}
+		s := m.scope(v.around(), m.context(v.around(), false, condition.Expr, message.Expr))
+		if holds, ok := s.value(condition.Expr, "condition"); ok {
+			m.judge(s, v, holds, condition, message)
+		}
+		s.done()
+	}
+}
+
+func (m *module) judge(s *scope, v *variable, holds cty.Value, condition, message *hclsyntax.Attribute) {
+	if holds.Type() != cty.Bool {
+		s.problem(condition.Expr.Range(), "Wrong type", "A condition is true or false, and this is %s.", describe(holds))
+		return
+	}
+	hidden := s.sensitive
+	s.sensitive = false
+	text, ok := s.text(message.Expr, "error_message")
+	if holds.True() || !ok {
+		return
+	}
+	if s.sensitive {
+		text = "The message is not shown, because it was made from a sensitive value."
+	}
+	s.sensitive = hidden
+	at, where := condition.Expr.Range(), ""
+	if v.given != nil && v.given.expr != nil {
+		where = fmt.Sprintf(" The value is given at %s, line %d.", v.given.at.Filename, v.given.at.Start.Line)
+	}
+	s.problem(at, "Invalid value for a variable", "%s", fmt.Sprintf("The variable %q: %s%s", v.name, text, where))
+}
