@@ -4,9 +4,11 @@
 package exec
 
 import (
-	"context"
 	"errors"
+	"fmt"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/kilnbuild/kiln/plan"
 	"github.com/kilnbuild/kiln/warehouse"
@@ -16,13 +18,19 @@ import (
 type Options struct {
 	Warehouse *warehouse.Local
 	Memos     *warehouse.Memos
-	Jobs      int         // steps running at once; 0: one per core
-	KeepGoing bool        // after a failure, run what does not depend on it
-	Force     bool        // run steps although they are remembered
-	Targets   []string    // step addresses; with what they need. Empty: all steps
-	Observe   func(Event) // called from one goroutine, in order; may be nil
-	Version   string      // of kiln, for memos
+	Jobs      int                    // steps running at once; 0: one per core
+	KeepGoing bool                   // after a failure, run what does not depend on it
+	Force     bool                   // run steps although they are remembered
+	Targets   []string               // step addresses; with what they need. Empty: all steps
+	Observe   func(Event)            // called from one goroutine, in order; may be nil
+	Version   string                 // of kiln, for memos
+	Executor  func() ([]byte, error) // the executor's executable; called when the first step must run
+	MaxPIDs   uint64                 // processes one step may have; 0: DefaultMaxPIDs
 }
+
+// DefaultMaxPIDs is how many processes a step may have unless Options say otherwise:
+// far above what a build needs, far below what makes a machine unusable.
+const DefaultMaxPIDs = 16384
 
 // EventKind says what happened to a step.
 type EventKind int
@@ -83,18 +91,30 @@ type Result struct {
 	Skipped    int
 }
 
-// Run runs what p needs. The error is nil when every needed step ended well;
-// ErrFailed when steps failed (Result.Failed says which); the context's error when
-// cancelled; anything else is about the run as a whole, such as user namespaces
-// being refused. Everything it started has ended when it returns.
-func Run(ctx context.Context, p *plan.Plan, o Options) (Result, error) {
-	return Result{}, errors.New("exec: not built yet")
-}
-
 // ErrFailed says that at least one step failed.
 var ErrFailed = errors.New("a step failed")
 
-func (e *StepError) Error() string { return e.Step.Addr + " failed" }
+// Error says what happened, without the step's log.
+func (e *StepError) Error() string {
+	text := e.Step.Addr + " "
+	switch e.Failure {
+	case FailedExit:
+		text += fmt.Sprintf("exited with code %d", e.ExitCode)
+	case FailedSignal:
+		text += fmt.Sprintf("was ended by signal %d (%s)", e.Signal, unix.SignalName(unix.Signal(e.Signal)))
+	case FailedTimeout:
+		text += fmt.Sprintf("took longer than its timeout of %s", e.Step.Timeout)
+	default:
+		text += "failed"
+	}
+	if e.Entry >= 0 {
+		text += fmt.Sprintf(" in script entry %d", e.Entry+1)
+	}
+	if e.Err != nil {
+		text += ": " + e.Err.Error()
+	}
+	return text
+}
 
 // Unwrap returns the cause, if there is one.
 func (e *StepError) Unwrap() error { return e.Err }

@@ -1,0 +1,35 @@
+// Command kiln-executor is the part of kiln that lives inside a run's user
+// namespace: it makes containers for steps and for the packer. It is built static,
+// kept small because every container starts it, and embedded in kiln, which speaks
+// to it over an inherited socket. It is of no use on its own.
+package main
+
+import (
+	"fmt"
+	"os"
+	"runtime/debug"
+
+	"github.com/opencontainers/runc/libcontainer"
+	_ "github.com/opencontainers/runc/libcontainer/nsenter" // enters a container's namespaces before Go starts
+
+	"github.com/kilnbuild/kiln/exec/container/executor"
+)
+
+func main() {
+	role := ""
+	if len(os.Args) > 1 {
+		role = os.Args[1]
+	}
+	switch role {
+	case "init": // libcontainer starts its own executable as a container's first process
+		debug.SetGCPercent(-1)
+		libcontainer.Init()
+	case "serve":
+		os.Exit(executor.Serve())
+	case "packer":
+		os.Exit(executor.ServePacker())
+	default:
+		fmt.Fprintln(os.Stderr, "kiln-executor is started by kiln")
+		os.Exit(1)
+	}
+}

@@ -1,0 +1,226 @@
+// Package container runs jobs in rootless containers: it enters one user namespace
+// for a run, with an empty network, starts the executor there, and speaks to it.
+// It knows nothing of plans; package exec schedules.
+package container
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	osexec "os/exec"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/kilnbuild/kiln/exec/container/wire"
+)
+
+// Config says where and how the executor runs.
+type Config struct {
+	Binary    []byte // the executor's executable
+	Warehouse string // absolute path of the local warehouse
+	Run       string // names this run's work directory; unique among live runs
+	MaxPIDs   uint64 // processes a job may have; 0: no limit
+}
+
+// An Executor is one user namespace with an executor in it, ready to take jobs.
+type Executor struct {
+	conn   *wire.Conn
+	cmd    *osexec.Cmd
+	socket *os.File
+	stderr *tail
+	ids    Mapping
+	events chan wire.Frame
+	closed sync.Once
+}
+
+// Start enters the namespaces and waits until the executor can take jobs. The
+// error is a *Refused where the system does not allow it.
+func Start(ctx context.Context, c Config) (*Executor, error) {
+	exe, err := seal(c.Binary)
+	if err != nil {
+		return nil, fmt.Errorf("load executor: %w", err)
+	}
+	defer exe.Close()
+	x, err := spawn(ctx, exe)
+	if err != nil {
+		return nil, err
+	}
+	filter, err := jobFilter(x.ids.Count() == 1)
+	if err != nil {
+		x.Kill()
+		return nil, fmt.Errorf("compile seccomp filter: %w", err)
+	}
+	hello := wire.Hello{Warehouse: c.Warehouse, Run: c.Run, Filter: filter, Capabilities: Capabilities, MaxPIDs: c.MaxPIDs}
+	if err := x.greet(hello); err != nil {
+		x.Kill()
+		return nil, err
+	}
+	go x.receive()
+	return x, nil
+}
+
+// spawn starts the executor in its namespaces with ids mapped.
+func spawn(ctx context.Context, exe *os.File) (*Executor, error) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("make executor socket: %w", err)
+	}
+	ours, theirs := os.NewFile(uintptr(pair[0]), "executor"), os.NewFile(uintptr(pair[1]), "kiln")
+	defer theirs.Close()
+	ids, err := mapping()
+	if err != nil {
+		ours.Close()
+		return nil, err
+	}
+	x := &Executor{socket: ours, conn: wire.NewConn(ours), stderr: &tail{}, ids: ids, events: make(chan wire.Frame, 256)}
+	x.cmd = osexec.Command(fmt.Sprintf("/proc/self/fd/%d", exe.Fd()), "serve")
+	x.cmd.Args[0] = "kiln-executor"
+	x.cmd.Dir = "/"
+	x.cmd.Env = []string{"PATH=/usr/bin:/bin"}
+	x.cmd.Stderr = x.stderr
+	x.cmd.ExtraFiles = []*os.File{theirs}
+	x.cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET |
+			unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP,
+		Pdeathsig: syscall.SIGKILL, // and with it, as first process of its pid namespace, everything else
+		Setsid:    true,            // a terminal's Ctrl-C is for kiln, which ends jobs in order
+	}
+	if err := ids.start(x.cmd); err != nil {
+		ours.Close()
+		return nil, refused(err, "")
+	}
+	return x, nil
+}
+
+func (x *Executor) greet(hello wire.Hello) error {
+	if err := x.conn.Send(wire.KindHello, hello); err != nil {
+		return fmt.Errorf("greet executor: %w", x.diagnose(err))
+	}
+	frame, err := x.conn.Receive()
+	if err != nil {
+		return fmt.Errorf("start executor: %w", x.diagnose(err))
+	}
+	var ready wire.Ready
+	if err := frame.Decode(&ready); err != nil {
+		return fmt.Errorf("start executor: %w", err)
+	}
+	if ready.Err != "" && ready.Stage == "" {
+		return fmt.Errorf("start executor: %s", ready.Err)
+	}
+	if ready.Err != "" {
+		return refused(errors.New(ready.Err), ready.Stage)
+	}
+	return nil
+}
+
+// diagnose adds what the executor wrote before it went.
+func (x *Executor) diagnose(err error) error {
+	x.Kill()
+	if text := bytes.TrimSpace(x.stderr.bytes()); len(text) > 0 {
+		return fmt.Errorf("%w: %s", err, text)
+	}
+	return err
+}
+
+func (x *Executor) receive() {
+	defer close(x.events)
+	for {
+		frame, err := x.conn.Receive()
+		if err != nil {
+			return
+		}
+		x.events <- frame
+	}
+}
+
+// Events delivers what the executor says. It is closed when the executor is gone.
+func (x *Executor) Events() <-chan wire.Frame { return x.events }
+
+// Prepare, Start and End send the message of that name.
+func (x *Executor) Prepare(j wire.Job) error { return x.conn.Send(wire.KindPrepare, j) }
+
+// Start runs a prepared job.
+func (x *Executor) Start(s wire.Start) error { return x.conn.Send(wire.KindStart, s) }
+
+// End ends a job, prepared or running.
+func (x *Executor) End(id int64, grace time.Duration) error {
+	return x.conn.Send(wire.KindEnd, wire.End{ID: id, Grace: grace})
+}
+
+// IDs says which ids are mapped.
+func (x *Executor) IDs() Mapping { return x.ids }
+
+// Gone returns why the executor ended, once Events is closed.
+func (x *Executor) Gone() error { return x.diagnose(errors.New("the executor ended unexpectedly")) }
+
+// Close asks the executor to end what runs, clean up and go, and waits for it.
+// Events must still be read, or be closed.
+func (x *Executor) Close() {
+	x.closed.Do(func() {
+		unix.Shutdown(int(x.socket.Fd()), unix.SHUT_WR)
+		x.cmd.Wait()
+		x.socket.Close()
+	})
+}
+
+// Kill ends the executor and everything in it at once.
+func (x *Executor) Kill() {
+	x.closed.Do(func() {
+		x.cmd.Process.Kill()
+		x.cmd.Wait()
+		x.socket.Close()
+	})
+}
+
+// seal puts an executable into a sealed memory file: it runs from a noexec
+// directory too, nothing in a container can change it, and libcontainer need not
+// copy it for every container.
+func seal(binary []byte) (*os.File, error) {
+	fd, err := unix.MemfdCreate("kiln-executor", unix.MFD_ALLOW_SEALING|unix.MFD_CLOEXEC|unix.MFD_EXEC)
+	if errors.Is(err, unix.EINVAL) { // before Linux 6.3
+		fd, err = unix.MemfdCreate("kiln-executor", unix.MFD_ALLOW_SEALING|unix.MFD_CLOEXEC)
+	}
+	if err != nil {
+		return nil, os.NewSyscallError("memfd_create", err)
+	}
+	f := os.NewFile(uintptr(fd), "kiln-executor")
+	if _, err := f.Write(binary); err != nil {
+		f.Close()
+		return nil, err
+	}
+	const seals = unix.F_SEAL_SEAL | unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_WRITE
+	if _, err := unix.FcntlInt(f.Fd(), unix.F_ADD_SEALS, seals); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("seal: %w", err)
+	}
+	return f, nil
+}
+
+// tail keeps the last bytes written to it.
+type tail struct {
+	mu  sync.Mutex
+	buf []byte
+}
+
+const tailSize = 8 << 10
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.buf = append(t.buf, p...)
+	if over := len(t.buf) - tailSize; over > 0 {
+		t.buf = append(t.buf[:0], t.buf[over:]...)
+	}
+	return len(p), nil
+}
+
+func (t *tail) bytes() []byte {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return bytes.Clone(t.buf)
+}

@@ -1,0 +1,202 @@
+// Package executor is the inside of a run: it lives in the run's user namespace,
+// behind an empty network, and makes a libcontainer container for each job and
+// one for the packer. It is told what to do over package wire and decides nothing;
+// package exec schedules.
+package executor
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/kilnbuild/kiln/exec/container/wire"
+)
+
+// SocketFD is where Serve finds the socket to kiln.
+const SocketFD = 3
+
+type executor struct {
+	hello  wire.Hello
+	conn   *wire.Conn
+	exe    *os.File // this executable, for the containers' first processes
+	dir    string   // this run's directory below the warehouse's work directory
+	lock   *os.File // held on dir while this run is alive
+	packer func() (*packer, error)
+
+	mu      sync.Mutex
+	jobs    map[int64]*job
+	givenUp map[int64]bool // End came while the job was being prepared
+	running sync.WaitGroup
+}
+
+// Serve takes jobs until kiln closes the socket and returns the process's exit
+// code. It expects to be the first process of new user, mount, pid, network, ipc,
+// uts and cgroup namespaces.
+func Serve() int {
+	conn := wire.NewConn(os.NewFile(SocketFD, "kiln"))
+	x, err := newExecutor(conn)
+	if err != nil {
+		ready := wire.Ready{Err: err.Error()}
+		var setup *setupError
+		if errors.As(err, &setup) {
+			ready.Stage = setup.stage
+		}
+		conn.Send(wire.KindReady, ready)
+		return 1
+	}
+	if err := conn.Send(wire.KindReady, wire.Ready{}); err != nil {
+		return 1
+	}
+	for {
+		frame, err := conn.Receive()
+		if err != nil {
+			break
+		}
+		if err := x.handle(frame); err != nil {
+			fmt.Fprintln(os.Stderr, "executor:", err)
+			return 1
+		}
+	}
+	x.close()
+	return 0
+}
+
+func newExecutor(conn *wire.Conn) (*executor, error) {
+	x := &executor{conn: conn, jobs: map[int64]*job{}, givenUp: map[int64]bool{}}
+	frame, err := conn.Receive()
+	if err != nil {
+		return nil, fmt.Errorf("read greeting: %w", err)
+	}
+	if err := frame.Decode(&x.hello); err != nil {
+		return nil, fmt.Errorf("read greeting: %w", err)
+	}
+	if x.exe, err = os.Open("/proc/self/exe"); err != nil {
+		return nil, &setupError{"open the executor", err}
+	}
+	unix.Umask(0o022)
+	// Containers' first processes do little in Go: one thread's worth.
+	os.Setenv("KILN_CPUS", os.Getenv("GOMAXPROCS"))
+	os.Setenv("GOMAXPROCS", "1")
+	if err := buildWorld(x.hello.Warehouse); err != nil {
+		return nil, err
+	}
+	work := filepath.Join(warehouseDir, "work")
+	x.dir = filepath.Join(work, runPrefix+x.hello.Run)
+	if x.lock, err = enterRun(x.dir); err != nil {
+		return nil, &setupError{"make the run's directory", err}
+	}
+	go sweep(work)
+	x.packer = sync.OnceValues(func() (*packer, error) { return startPacker(x.exe, x.hello) })
+	go x.packer() // while the first job is made and runs
+	return x, nil
+}
+
+func (x *executor) handle(frame wire.Frame) error {
+	switch frame.Kind {
+	case wire.KindPrepare:
+		var spec wire.Job
+		if err := frame.Decode(&spec); err != nil {
+			return err
+		}
+		x.running.Go(func() { x.prepareJob(spec) })
+	case wire.KindStart:
+		var s wire.Start
+		if err := frame.Decode(&s); err != nil {
+			return err
+		}
+		x.mu.Lock()
+		j := x.jobs[s.ID]
+		if j != nil {
+			j.started = true
+		}
+		x.mu.Unlock()
+		if j == nil {
+			return fmt.Errorf("start of job %d, which is not prepared", s.ID)
+		}
+		x.running.Go(func() {
+			x.run(j, s)
+			x.forget(j.ID)
+		})
+	case wire.KindEnd:
+		var e wire.End
+		if err := frame.Decode(&e); err != nil {
+			return err
+		}
+		x.end(e)
+	default:
+		return fmt.Errorf("unexpected message %s", strconv.Itoa(int(frame.Kind)))
+	}
+	return nil
+}
+
+func (x *executor) prepareJob(spec wire.Job) {
+	j, err := x.prepare(spec)
+	var fail *jobError
+	if errors.As(err, &fail) {
+		fail.ID = spec.ID
+		x.conn.Send(wire.KindFailed, fail.Failed)
+		return
+	}
+	x.mu.Lock()
+	unwanted := x.givenUp[spec.ID]
+	delete(x.givenUp, spec.ID)
+	if !unwanted {
+		x.jobs[spec.ID] = j
+	}
+	x.mu.Unlock()
+	if unwanted {
+		x.giveUp(j)
+		return
+	}
+	x.conn.Send(wire.KindPrepared, wire.Prepared{ID: spec.ID})
+}
+
+func (x *executor) end(e wire.End) {
+	x.mu.Lock()
+	j := x.jobs[e.ID]
+	if j == nil {
+		x.givenUp[e.ID] = true
+		x.mu.Unlock()
+		return
+	}
+	if !j.started {
+		delete(x.jobs, e.ID)
+		x.mu.Unlock()
+		x.running.Go(func() { x.giveUp(j) })
+		return
+	}
+	x.mu.Unlock()
+	j.end(e.Grace, false)
+}
+
+// giveUp takes down a job that was prepared and is not wanted.
+func (x *executor) giveUp(j *job) {
+	j.discard()
+	x.conn.Send(wire.KindFailed, wire.Failed{ID: j.ID, Stage: wire.StagePrepare, Err: "given up"})
+}
+
+func (x *executor) forget(id int64) {
+	x.mu.Lock()
+	delete(x.jobs, id)
+	x.mu.Unlock()
+}
+
+// close ends what is left and removes the run's directory.
+func (x *executor) close() {
+	x.mu.Lock()
+	var left []*job
+	for _, j := range x.jobs {
+		left = append(left, j)
+	}
+	x.mu.Unlock()
+	for _, j := range left {
+		x.end(wire.End{ID: j.ID})
+	}
+	x.running.Wait()
+	removeAll(x.dir)
+}

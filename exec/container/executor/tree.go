@@ -1,0 +1,296 @@
+package executor
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/cyphar/filepath-securejoin/pathrs-lite"
+	"golang.org/x/sys/unix"
+
+	"github.com/kilnbuild/kiln/exec/container/wire"
+)
+
+// scriptDir is where a job finds its script entries.
+const scriptDir = "/.kiln"
+
+// A tree is the file system a job sees, mounted at root: its root ware under an
+// overlay, the other inputs in path order, scratch space at /tmp.
+type tree struct {
+	dir     string // the job's directory
+	root    string // where the tree is mounted
+	layers  []layer
+	pending []wire.Mount // inputs known, but at a port near one that is not
+	late    []string     // ports to come
+	mounted bool
+}
+
+// A layer says where what a job writes below a port really lies.
+type layer struct {
+	port  string
+	lower string // what was there before, or ""
+	upper string // what the job wrote; "": it could not write
+}
+
+// buildTree makes the job's directory and mounts what is known.
+func (j *job) buildTree() error {
+	t := &j.tree
+	t.dir, t.root, t.late = j.dir, filepath.Join(j.dir, "root"), j.Late
+	fail := func(err error) error { return failed(wire.StagePrepare, err) }
+	for _, dir := range []string{"", "root", "tmp", "0", "0/upper", "0/work", "0/upper/proc", "0/upper/dev", "0/upper/tmp"} {
+		if err := os.Mkdir(filepath.Join(j.dir, dir), 0o755); err != nil {
+			return fail(err)
+		}
+	}
+	if err := os.Chmod(filepath.Join(j.dir, "tmp"), 0o1777); err != nil {
+		return fail(err)
+	}
+	if len(j.Scripts) > 0 {
+		if err := j.writeScripts(); err != nil {
+			return fail(err)
+		}
+	}
+	lower := ""
+	if j.Root != nil {
+		lower = filepath.Join(warehouseDir, j.Root.Path)
+	}
+	if err := t.overlay("/", lower, t.root); err != nil {
+		return &jobError{wire.Failed{Stage: wire.StageInput, Port: "/", Err: err.Error()}, err}
+	}
+	t.mounted = true
+	if err := t.bindScratch("tmp", "/tmp"); err != nil {
+		return fail(err)
+	}
+	if len(j.Scripts) > 0 {
+		if err := t.bindScratch("script", scriptDir); err != nil {
+			return fail(err)
+		}
+	}
+	for i, m := range j.Mounts {
+		if slices.ContainsFunc(t.late, func(port string) bool { return nested(port, m.Port) || nested(m.Port, port) }) {
+			t.pending = append(t.pending, m)
+			continue
+		}
+		if err := t.mountInput(m, j.Mounts[i+1:]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// mountLate mounts the inputs that were not known, or could not be mounted, when
+// the tree was built.
+func (t *tree) mountLate(mounts []wire.Mount) error {
+	all := append(slices.Clone(t.pending), mounts...)
+	slices.SortFunc(all, func(a, b wire.Mount) int { return strings.Compare(a.Port, b.Port) })
+	for i, m := range all {
+		if err := t.mountInput(m, all[i+1:]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// nested reports whether port lies below outer.
+func nested(port, outer string) bool {
+	return outer == "/" && port != "/" || strings.HasPrefix(port, outer+"/")
+}
+
+// mountInput mounts one ware at its port. later are the mounts still to come, in
+// port order, for some of which a read-only ware may have to be given mount points.
+func (t *tree) mountInput(m wire.Mount, later []wire.Mount) error {
+	source := filepath.Join(warehouseDir, m.Path)
+	err := func() error {
+		if _, err := os.Lstat(source); err != nil {
+			return fmt.Errorf("ware %s is not in the warehouse", m.Ware)
+		}
+		point, err := t.mountPoint(m.Port, m.File)
+		if err != nil {
+			return err
+		}
+		defer point.Close()
+		at := procPath(point)
+		if m.Overlay && !m.File {
+			return t.overlay(m.Port, source, at)
+		}
+		t.layers = append(t.layers, layer{port: m.Port, lower: source})
+		skeleton, err := t.skeleton(m, source, later)
+		if err != nil {
+			return err
+		}
+		if skeleton != "" {
+			return unix.Mount("overlay", at, "overlay", unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV, "userxattr,lowerdir="+skeleton+":"+source)
+		}
+		return bind(source, point, true)
+	}()
+	if err != nil {
+		return &jobError{wire.Failed{Stage: wire.StageInput, Port: m.Port, Err: err.Error()}, err}
+	}
+	return nil
+}
+
+// overlay mounts lower at target so that the job can write, and notes where the
+// writes go.
+func (t *tree) overlay(port, lower, target string) error {
+	base := filepath.Join(t.dir, strconv.Itoa(len(t.layers)))
+	l := layer{port: port, lower: lower, upper: filepath.Join(base, "upper")}
+	work := filepath.Join(base, "work")
+	if port != "/" { // the root's are made with the job's directory
+		for _, dir := range []string{base, l.upper, work} {
+			if err := os.Mkdir(dir, 0o755); err != nil {
+				return err
+			}
+		}
+	}
+	if lower == "" {
+		lower = filepath.Join(base, "empty")
+		if err := os.Mkdir(lower, 0o755); err != nil {
+			return err
+		}
+	} else if err := likeLower(l.upper, lower); err != nil {
+		return err
+	}
+	t.layers = append(t.layers, l)
+	options := "userxattr,volatile,lowerdir=" + lower + ",upperdir=" + l.upper + ",workdir=" + work
+	if err := unix.Mount("overlay", target, "overlay", unix.MS_NOSUID|unix.MS_NODEV, options); err != nil {
+		return fmt.Errorf("mount overlay: %w", err)
+	}
+	return nil
+}
+
+// likeLower gives the upper directory the mode of the lower one: the merged
+// directory shows the upper one's.
+func likeLower(upper, lower string) error {
+	info, err := os.Stat(lower)
+	if err != nil {
+		return err
+	}
+	return os.Chmod(upper, info.Mode())
+}
+
+// bindScratch mounts a directory of the job's own at a path of the root layer.
+func (t *tree) bindScratch(name, port string) error {
+	point, err := t.mountPoint(port, false)
+	if err != nil {
+		return err
+	}
+	defer point.Close()
+	source := filepath.Join(t.dir, name)
+	t.layers = append(t.layers, layer{port: port, upper: source})
+	return bind(source, point, false)
+}
+
+// skeleton returns a directory with the mount points that later mounts need below
+// m and that the ware lacks, or "" when it lacks none.
+func (t *tree) skeleton(m wire.Mount, source string, later []wire.Mount) (string, error) {
+	var missing []wire.Mount
+	for _, l := range later {
+		if !m.File && nested(l.Port, m.Port) {
+			if _, err := os.Lstat(filepath.Join(source, strings.TrimPrefix(l.Port, m.Port))); err != nil {
+				missing = append(missing, l)
+			}
+		}
+	}
+	if len(missing) == 0 {
+		return "", nil
+	}
+	base := filepath.Join(t.dir, "skeleton"+strconv.Itoa(len(t.layers)))
+	if err := os.Mkdir(base, 0o755); err != nil {
+		return "", err
+	}
+	for _, l := range missing {
+		at := filepath.Join(base, strings.TrimPrefix(l.Port, m.Port))
+		if err := makePoint(at, l.File); err != nil {
+			return "", err
+		}
+	}
+	return base, likeLower(base, source)
+}
+
+func makePoint(at string, file bool) error {
+	if !file {
+		return os.MkdirAll(at, 0o755)
+	}
+	if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(at, nil, 0o644)
+}
+
+// mountPoint opens the place of a port in the tree, making it where it is missing.
+// Symbolic links on the way are followed as the job would follow them: never out.
+func (t *tree) mountPoint(port string, file bool) (*os.File, error) {
+	root, err := os.OpenFile(t.root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	dir := port
+	if file {
+		dir = path.Dir(port)
+	}
+	handle, err := openInRoot(root, dir)
+	if errors.Is(err, unix.ENOENT) {
+		handle, err = pathrs.MkdirAllHandle(root, dir, 0o755)
+	}
+	if errors.Is(err, unix.EROFS) {
+		return nil, fmt.Errorf("no place to mount %s: what it lies in is read-only and does not have it (use mode = \"overlay\" there)", port)
+	}
+	if err != nil || !file {
+		return handle, err
+	}
+	defer handle.Close()
+	fd, err := unix.Openat(int(handle.Fd()), path.Base(port), unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if errors.Is(err, unix.ENOENT) {
+		fd, err = unix.Openat(int(handle.Fd()), path.Base(port), unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o644)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("no place to mount %s: %w", port, err)
+	}
+	return os.NewFile(uintptr(fd), port), nil
+}
+
+// openInRoot opens path as a process whose root directory is root would.
+func openInRoot(root *os.File, path string) (*os.File, error) {
+	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS}
+	fd, err := unix.Openat2(int(root.Fd()), path, &how)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
+
+// bind mounts source over point. The flags are set before the mount is attached,
+// since it is copied into containers at that moment.
+func bind(source string, point *os.File, readOnly bool) error {
+	fd, err := unix.OpenTree(unix.AT_FDCWD, source, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_SYMLINK_NOFOLLOW)
+	if err != nil {
+		return fmt.Errorf("open %s to mount: %w", source, err)
+	}
+	defer unix.Close(fd)
+	attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV}
+	if readOnly {
+		attr.Attr_set |= unix.MOUNT_ATTR_RDONLY
+	}
+	if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &attr); err != nil {
+		return fmt.Errorf("set mount flags: %w", err)
+	}
+	err = unix.MoveMount(fd, "", int(point.Fd()), "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
+	return os.NewSyscallError("move_mount", err)
+}
+
+func procPath(f *os.File) string { return "/proc/self/fd/" + strconv.Itoa(int(f.Fd())) }
+
+// unmount takes the whole tree down. Containers that were being made at the same
+// time may hold copies a moment longer.
+func (t *tree) unmount() {
+	if t.mounted {
+		unix.Unmount(t.root, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
+		t.mounted = false
+	}
+}

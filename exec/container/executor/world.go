@@ -1,0 +1,165 @@
+package executor
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// Where things are in the executor's own root, which holds nothing else.
+const (
+	warehouseDir = "/warehouse" // the local warehouse, shared with the containers made later
+	deviceDir    = "/dev"       // what every job finds at /dev
+	stateDir     = "/run"       // libcontainer's state
+	packerRoot   = "/packer"    // the packer's root
+	cgroupDir    = "/sys/fs/cgroup"
+)
+
+var devices = []string{"null", "zero", "full", "random", "urandom", "tty"}
+
+var deviceLinks = map[string]string{
+	"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2",
+	"ptmx": "pts/ptmx",
+}
+
+// A setupError names what the executor was doing when its world could not be made.
+type setupError struct {
+	stage string
+	err   error
+}
+
+func (e *setupError) Error() string { return e.stage + ": " + e.err.Error() }
+func (e *setupError) Unwrap() error { return e.err }
+
+// buildWorld moves the process into a root of its own: a tmpfs with the warehouse,
+// the device nodes jobs get, a fresh /proc, and nothing of the host. The process
+// must be the first of new mount, pid and cgroup namespaces.
+func buildWorld(warehouse string) error {
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return &setupError{"make mounts private", err}
+	}
+	tree, err := unix.OpenTree(unix.AT_FDCWD, warehouse, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)
+	if err != nil {
+		return &setupError{"open the warehouse " + warehouse, err}
+	}
+	defer unix.Close(tree)
+	root := warehouse // any directory will do: its content is in tree already
+	if err := unix.Mount("kiln", root, "tmpfs", unix.MS_NOSUID, "mode=0755"); err != nil {
+		return &setupError{"mount a tmpfs", err}
+	}
+	for _, dir := range []string{warehouseDir, deviceDir, deviceDir + "/pts", deviceDir + "/shm", stateDir, packerRoot, packerRoot + warehouseDir, packerRoot + "/proc", packerRoot + "/dev", "/proc", cgroupDir, "/old"} {
+		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
+			return &setupError{"make the executor's root", err}
+		}
+	}
+	if err := unix.MoveMount(tree, "", unix.AT_FDCWD, root+warehouseDir, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
+		return &setupError{"mount the warehouse", err}
+	}
+	if err := mountDevices(root + deviceDir); err != nil {
+		return err
+	}
+	if err := unix.Mount("proc", root+"/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
+		return &setupError{"mount /proc", err}
+	}
+	// Without any cgroup mount libcontainer refuses to work; a read-only one keeps it from making cgroups.
+	if err := unix.Mount("cgroup2", root+cgroupDir, "cgroup2", unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
+		return &setupError{"mount cgroup2", err}
+	}
+	if err := unix.PivotRoot(root, root+"/old"); err != nil {
+		return &setupError{"change root", err}
+	}
+	if err := errors.Join(unix.Chdir("/"), unix.Unmount("/old", unix.MNT_DETACH), os.Remove("/old")); err != nil {
+		return &setupError{"leave the host's root", err}
+	}
+	// What is mounted below the warehouse from here on arrives in the containers too.
+	if err := unix.Mount("", warehouseDir, "", unix.MS_SHARED, ""); err != nil {
+		return &setupError{"share the warehouse's mounts", err}
+	}
+	return nil
+}
+
+// mountDevices fills dir with the host's harmless devices, once for all jobs: a
+// user namespace cannot make device nodes, only show existing ones.
+func mountDevices(dir string) error {
+	for _, name := range devices {
+		at := filepath.Join(dir, name)
+		f, err := os.OpenFile(at, os.O_CREATE|os.O_RDONLY, 0o666)
+		if err != nil {
+			return &setupError{"make device " + name, err}
+		}
+		f.Close()
+		if err := unix.Mount("/dev/"+name, at, "", unix.MS_BIND, ""); err != nil {
+			return &setupError{"mount device /dev/" + name, err}
+		}
+	}
+	for name, target := range deviceLinks {
+		if err := os.Symlink(target, filepath.Join(dir, name)); err != nil {
+			return &setupError{"make device link " + name, err}
+		}
+	}
+	return nil
+}
+
+// runPrefix begins the names of runs' directories below the work directory.
+const runPrefix = "run-"
+
+// enterRun makes and locks this run's directory. Another kiln's sweep may catch it
+// between the two; then it is made again.
+func enterRun(dir string) (*os.File, error) {
+	for {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return nil, err
+		}
+		lock, err := os.Open(dir)
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+			lock.Close()
+			return nil, fmt.Errorf("lock %s: %w", dir, err)
+		}
+		held, err1 := lock.Stat()
+		there, err2 := os.Stat(dir)
+		if err1 == nil && err2 == nil && os.SameFile(held, there) {
+			return lock, nil
+		}
+		lock.Close()
+	}
+}
+
+// sweep removes what earlier runs left in the work directory because they were
+// killed. A run that is alive holds the lock on its directory.
+func sweep(work string) {
+	left, _ := filepath.Glob(filepath.Join(work, runPrefix+"*"))
+	for _, path := range left {
+		dir, err := os.Open(path)
+		if err != nil {
+			continue
+		}
+		if unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
+			removeAll(path)
+		}
+		dir.Close()
+	}
+}
+
+// removeAll removes a tree whatever its directories' modes.
+func removeAll(path string) error {
+	err := os.RemoveAll(path)
+	if err == nil || !errors.Is(err, os.ErrPermission) {
+		return err
+	}
+	filepath.WalkDir(path, func(p string, d os.DirEntry, err error) error {
+		if d != nil && d.IsDir() {
+			os.Chmod(p, 0o700)
+		}
+		return nil
+	})
+	return os.RemoveAll(path)
+}

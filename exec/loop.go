@@ -1,0 +1,388 @@
+package exec
+
+import (
+	"errors"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/kilnbuild/kiln/exec/container/wire"
+	"github.com/kilnbuild/kiln/formula"
+	"github.com/kilnbuild/kiln/plan"
+	"github.com/kilnbuild/kiln/warehouse"
+)
+
+// loop runs steps until none is left.
+func (r *run) loop() error {
+	cancelled := r.ctx.Done()
+	for {
+		if err := r.advance(); err != nil {
+			return err
+		}
+		if r.left == 0 {
+			return nil
+		}
+		var events <-chan wire.Frame
+		if r.backend != nil {
+			events = r.backend.Events()
+		}
+		select {
+		case frame, ok := <-events:
+			if !ok {
+				return r.backend.Gone()
+			}
+			if err := r.handle(frame); err != nil {
+				return err
+			}
+		case c := <-r.checked:
+			if err := r.inputsChecked(c); err != nil {
+				return err
+			}
+		case <-cancelled:
+			cancelled = nil
+			r.stop()
+		}
+	}
+}
+
+// advance gives free slots to runnable steps and makes containers ahead of time.
+func (r *run) advance() error {
+	for r.slots > 0 && len(r.runnable) > 0 && !r.stopping {
+		st := r.runnable[0]
+		r.runnable = r.runnable[1:]
+		r.slots--
+		if st.container != noContainer {
+			r.ahead--
+		}
+		st.status = checking
+		go func() { r.checked <- r.wares.check(r.ctx, st) }()
+	}
+	return r.prepareAhead()
+}
+
+// prepareAhead makes containers for steps that will run soon, so that they start
+// at once: those waiting for a slot, and those waiting only for steps that run or
+// are themselves prepared.
+func (r *run) prepareAhead() error {
+	if r.backend == nil || r.stopping {
+		return nil
+	}
+	limit := r.Jobs + 2
+	for _, st := range r.runnable {
+		if r.ahead >= limit {
+			return nil
+		}
+		if st.container == noContainer && !st.notAhead {
+			if err := r.prepare(st); err != nil {
+				return err
+			}
+		}
+	}
+	// Follow what runs for as many generations as there are containers to spare.
+	var front []*state
+	for _, st := range r.states {
+		if st != nil && (st.status == starting || st.status == running) {
+			front = append(front, st)
+		}
+	}
+	for len(front) > 0 && r.ahead < limit {
+		var next []*state
+		for _, st := range front {
+			for _, i := range st.Needed {
+				n := r.states[i]
+				if n == nil || n.status != waiting || !r.soon(n) || r.ahead >= limit {
+					continue
+				}
+				if n.container == noContainer && !n.notAhead {
+					if err := r.prepare(n); err != nil {
+						return err
+					}
+				}
+				next = append(next, n)
+			}
+		}
+		front = next
+	}
+	return nil
+}
+
+// soon reports whether all that a waiting step needs is done, runs or is prepared,
+// and its root ware is known.
+func (r *run) soon(st *state) bool {
+	for _, i := range st.Deps {
+		dep := r.states[i]
+		if dep.status < checking && dep.container == noContainer {
+			return false
+		}
+	}
+	for _, in := range st.Inputs {
+		if in.Port == "/" && in.From.Step != "" && r.states[r.plan.ByAddr[in.From.Step].Index].status != done {
+			return false
+		}
+	}
+	return true
+}
+
+// prepare has a container made for a step, with the inputs that are known and
+// already looked at.
+func (r *run) prepare(st *state) error {
+	job := wire.Job{ID: jobID(st), Name: st.Addr, Scripts: st.Action.Script}
+	job.UID, job.GID = ids(st.User)
+	st.late = nil
+	for _, in := range st.Inputs {
+		m, ok := r.knownInput(in)
+		switch {
+		case !ok && in.Port == "/":
+			return nil // not yet
+		case !ok:
+			st.late = append(st.late, in.Port)
+		case in.Port == "/":
+			job.Root = &m
+		default:
+			job.Mounts = append(job.Mounts, m)
+		}
+	}
+	slices.SortFunc(job.Mounts, byPort)
+	job.Late = st.late
+	st.container = beingMade
+	if st.status < checking {
+		r.ahead++
+	}
+	return r.backend.Prepare(job)
+}
+
+// knownInput returns the mount of an input whose ware is known and was looked at.
+func (r *run) knownInput(in formula.Input) (wire.Mount, bool) {
+	id := r.plan.Wares[in.From.Ware]
+	if in.From.Step != "" {
+		var ok bool
+		if id, ok = r.outputOf(r.plan.ByAddr[in.From.Step], in.From.Output); !ok {
+			return wire.Mount{}, false
+		}
+	}
+	rec, ok := r.wares.known(id)
+	return r.wares.mount(in.Port, in.Mode, rec), ok
+}
+
+// inputsChecked goes on with a step whose inputs were looked at. An error is about
+// the run as a whole.
+func (r *run) inputsChecked(c checkResult) error {
+	st := c.st
+	switch {
+	case r.stopping:
+		r.slots++
+		r.skip(st)
+		return nil
+	case c.err != nil:
+		r.slots++
+		r.fail(st, &StepError{Failure: FailedInput, Err: c.err})
+		return nil
+	}
+	if err := r.openBackend(); err != nil {
+		return err
+	}
+	st.inputs, st.status = c.mounts, starting
+	switch st.container {
+	case ready:
+		return r.start(st)
+	case noContainer:
+		return r.prepare(st)
+	}
+	return nil
+}
+
+// start runs a step in its container.
+func (r *run) start(st *state) error {
+	s := wire.Start{ID: jobID(st), Args: command(st.Step), Env: environment(st.Step), Cwd: st.Cwd, Timeout: st.Timeout}
+	for _, m := range st.inputs {
+		if slices.Contains(st.late, m.Port) {
+			s.Mounts = append(s.Mounts, m)
+		}
+	}
+	for _, o := range st.Outputs {
+		s.Outputs = append(s.Outputs, wire.Output{Name: o.Name, Path: o.Path, Packtype: o.Packtype, Filters: o.Filters})
+	}
+	st.status, st.began = running, time.Now()
+	r.emit(Event{Kind: StepStarted, Step: st.Step})
+	return r.backend.Start(s)
+}
+
+// handle takes in one message of the backend.
+func (r *run) handle(frame wire.Frame) error {
+	if frame.Kind == wire.KindLog {
+		id, data := frame.Log()
+		st := r.states[id-1]
+		st.log.write(data, func(line []byte) { r.emit(Event{Kind: StepLog, Step: st.Step, Line: line}) })
+		return nil
+	}
+	var head struct{ ID int64 }
+	if err := frame.Decode(&head); err != nil {
+		return err
+	}
+	st := r.states[head.ID-1]
+	switch frame.Kind {
+	case wire.KindPrepared:
+		if st.container == beingMade {
+			st.container = ready
+		}
+		if st.status == starting {
+			return r.start(st)
+		}
+	case wire.KindExited:
+		st.exited = new(wire.Exited)
+		if err := frame.Decode(st.exited); err != nil {
+			return err
+		}
+		st.log.flush(func(line []byte) { r.emit(Event{Kind: StepLog, Step: st.Step, Line: line}) })
+		if st.exited.Code == 0 {
+			r.emit(Event{Kind: StepPacking, Step: st.Step})
+			return nil
+		}
+		r.exitedBadly(st)
+	case wire.KindPacked:
+		var packed wire.Packed
+		if err := frame.Decode(&packed); err != nil {
+			return err
+		}
+		r.packed(st, packed)
+	case wire.KindFailed:
+		var f wire.Failed
+		if err := frame.Decode(&f); err != nil {
+			return err
+		}
+		r.jobFailed(st, f)
+	}
+	return nil
+}
+
+func (r *run) exitedBadly(st *state) {
+	e := st.exited
+	st.container = noContainer
+	r.slots++
+	if e.Ended {
+		st.status = waiting
+		r.skip(st)
+		return
+	}
+	err := &StepError{Failure: FailedExit, ExitCode: e.Code, Entry: e.Entry}
+	if e.Signal != 0 {
+		err.Failure, err.Signal = FailedSignal, e.Signal
+	}
+	if e.TimedOut {
+		err.Failure = FailedTimeout
+	}
+	r.fail(st, err)
+}
+
+func (r *run) packed(st *state, p wire.Packed) {
+	outputs := make(map[string]warehouse.WareID, len(p.Outputs))
+	for name, rec := range p.Outputs {
+		outputs[name] = rec.ID
+		r.wares.add(rec)
+	}
+	st.container = noContainer
+	r.slots++
+	r.finish(st, outputs)
+	r.result.Ran++
+	r.memos.put(warehouse.Memo{
+		Key: st.resolved.Key, Step: st.Addr, Outputs: outputs, Started: st.began.UTC(), Duration: st.exited.Duration,
+		Isolation: "container", Kiln: r.Version,
+	})
+	r.emit(Event{Kind: StepDone, Step: st.Step, Duration: st.exited.Duration, Outputs: outputs})
+	if !r.stopping {
+		for _, next := range r.met(st) {
+			r.consider(next)
+		}
+	}
+}
+
+// jobFailed takes in that a job ended without its command having failed.
+func (r *run) jobFailed(st *state, f wire.Failed) {
+	hadSlot := st.status == starting || st.status == running
+	if !hadSlot {
+		// A container made ahead failed: its step is told when its turn comes.
+		if st.container != noContainer {
+			if st.status < checking {
+				r.ahead--
+			}
+			st.container, st.notAhead = noContainer, true
+		}
+		return
+	}
+	st.container = noContainer
+	r.slots++
+	if r.stopping && f.Stage != wire.StageOutput {
+		r.skip(st)
+		return
+	}
+	failure := map[string]Failure{wire.StageOutput: FailedOutput, wire.StageInput: FailedInput}[f.Stage]
+	if failure == 0 {
+		failure = FailedSetup
+	}
+	text := f.Err
+	switch {
+	case f.Output != "":
+		text = "output " + f.Output + ": " + text
+	case f.Port != "":
+		text = "input " + f.Port + ": " + text
+	}
+	r.fail(st, &StepError{Failure: failure, Err: errors.New(text)})
+}
+
+// giveUpContainer drops a container made ahead for a step that will not run.
+func (r *run) giveUpContainer(st *state) {
+	if st.container == noContainer || st.status > checking {
+		return
+	}
+	r.backend.End(jobID(st), 0)
+	st.container = noContainer
+	if st.status < checking {
+		r.ahead--
+	}
+}
+
+func byPort(a, b wire.Mount) int { return strings.Compare(a.Port, b.Port) }
+
+func ids(user string) (uid, gid int) {
+	u, g, _ := strings.Cut(user, ":")
+	uid, _ = strconv.Atoi(u)
+	gid, _ = strconv.Atoi(g)
+	return uid, gid
+}
+
+// world is what every step's environment begins with. Who changes it changes
+// plan.World, so that no memo of the old world is used.
+var world = []formula.EnvVar{
+	{Name: "PATH", Value: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
+	{Name: "HOME", Value: "/tmp"},
+	{Name: "TERM", Value: "dumb"},
+	{Name: "LANG", Value: "C.UTF-8"},
+	{Name: "TZ", Value: "UTC"},
+	{Name: "SOURCE_DATE_EPOCH", Value: "1262304000"}, // the mtime of outputs, 2010-01-01
+}
+
+// environment returns the step's whole environment: the world's, with what the
+// step sets in its place or after it.
+func environment(s *plan.Step) []string {
+	env := make([]string, 0, len(world)+len(s.Env))
+	for _, v := range world {
+		if !slices.ContainsFunc(s.Env, func(own formula.EnvVar) bool { return own.Name == v.Name }) {
+			env = append(env, v.Name+"="+v.Value)
+		}
+	}
+	for _, v := range s.Env {
+		env = append(env, v.Name+"="+v.Value)
+	}
+	return env
+}
+
+// scriptMain is where the executor lays a script's main out in the container.
+const scriptMain = "/.kiln/main"
+
+func command(s *plan.Step) []string {
+	if len(s.Action.Script) > 0 {
+		return append(slices.Clone(s.Action.Interpreter), scriptMain)
+	}
+	return s.Action.Exec
+}

@@ -1,0 +1,47 @@
+package exec
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+
+	"github.com/kilnbuild/kiln/exec/container"
+)
+
+// openBackend opens the backend when the first step needs it: a run in which
+// everything is remembered enters no namespace.
+func (r *run) openBackend() error {
+	if r.backend != nil {
+		return nil
+	}
+	b, err := r.open()
+	if err != nil {
+		return err
+	}
+	r.backend = b
+	return nil
+}
+
+func (r *run) openContainer() (backend, error) {
+	if r.Executor == nil {
+		return nil, errors.New("no executor was given")
+	}
+	binary, err := r.Executor()
+	if err != nil {
+		return nil, fmt.Errorf("load executor: %w", err)
+	}
+	var id [8]byte
+	rand.Read(id[:])
+	maxPIDs := r.MaxPIDs
+	if maxPIDs == 0 {
+		maxPIDs = DefaultMaxPIDs
+	}
+	x, err := container.Start(r.ctx, container.Config{
+		Binary: binary, Warehouse: r.Warehouse.Dir(), Run: hex.EncodeToString(id[:]), MaxPIDs: maxPIDs,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return x, nil
+}

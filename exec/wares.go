@@ -1,0 +1,114 @@
+package exec
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+
+	"github.com/kilnbuild/kiln/exec/container/wire"
+	"github.com/kilnbuild/kiln/formula"
+	"github.com/kilnbuild/kiln/pack"
+	"github.com/kilnbuild/kiln/warehouse"
+)
+
+// wares looks at each ware that is an input once a run: that it is there, and that
+// nobody has changed it on disk since it was put there.
+type wares struct {
+	local *warehouse.Local
+	mu    sync.Mutex
+	seen  map[warehouse.WareID]*look
+}
+
+type look struct {
+	once sync.Once
+	done bool // guarded by wares.mu
+	rec  warehouse.Record
+	err  error
+}
+
+func newWares(local *warehouse.Local) *wares {
+	return &wares{local: local, seen: map[warehouse.WareID]*look{}}
+}
+
+// add notes a ware that was made by this run.
+func (w *wares) add(rec warehouse.Record) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.seen[rec.ID] = &look{done: true, rec: rec}
+}
+
+// known returns the record of a ware that was looked at and found good.
+func (w *wares) known(id warehouse.WareID) (warehouse.Record, bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	l := w.seen[id]
+	if l == nil || !l.done || l.err != nil {
+		return warehouse.Record{}, false
+	}
+	return l.rec, true
+}
+
+// look looks at a ware, or waits for who does.
+func (w *wares) look(ctx context.Context, id warehouse.WareID) (warehouse.Record, error) {
+	w.mu.Lock()
+	l := w.seen[id]
+	if l == nil {
+		l = &look{}
+		w.seen[id] = l
+	}
+	done := l.done
+	w.mu.Unlock()
+	if done {
+		return l.rec, l.err
+	}
+	l.once.Do(func() {
+		rec, err := w.local.Get(id)
+		if err == nil {
+			err = pack.Check(ctx, w.local, id)
+		}
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		l.rec, l.err, l.done = rec, err, true
+	})
+	return l.rec, l.err
+}
+
+// A checkResult says whether a step's inputs are there and whole.
+type checkResult struct {
+	st     *state
+	mounts []wire.Mount // sorted by port
+	err    error
+}
+
+// check looks at all of a step's inputs.
+func (w *wares) check(ctx context.Context, st *state) checkResult {
+	c := checkResult{st: st}
+	for _, in := range st.resolved.Inputs {
+		rec, err := w.look(ctx, in.Ware)
+		switch {
+		case errors.Is(err, warehouse.ErrMissing):
+			err = fmt.Errorf("input %s: ware %s is not in the warehouse: run kiln fetch", in.Port, in.Ware)
+		case err != nil:
+			err = fmt.Errorf("input %s: %w", in.Port, err)
+		}
+		if err != nil {
+			c.err = errors.Join(c.err, err)
+			continue
+		}
+		c.mounts = append(c.mounts, w.mount(in.Port, in.Mode, rec))
+	}
+	return c
+}
+
+func (w *wares) mount(port string, mode formula.Mode, rec warehouse.Record) wire.Mount {
+	if rec.ID.IsZero() {
+		return wire.Mount{}
+	}
+	path, err := filepath.Rel(w.local.Dir(), w.local.Fileset(rec))
+	if err != nil {
+		path = w.local.Fileset(rec) // cannot be: it lies below Dir
+	}
+	return wire.Mount{Port: port, Ware: rec.ID, Path: path, File: rec.File, Overlay: mode == formula.Overlay}
+}
