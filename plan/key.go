@@ -96,6 +96,3 @@ func appendStrings(b []byte, list []string) []byte {
 func appendString(b []byte, s string) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
 }
-
-// canonicalFilters gives filters that mean the same the same text.
-func canonicalFilters(filters string) string { return filters }

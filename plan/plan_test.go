@@ -50,8 +50,9 @@ func addrs(steps []*Step) string {
 func diamond(t testing.TB) *Plan {
 	d := step("step.d")
 	d.DependsOn = []string{"step.b"}
-	return mustNew(t, step("step.a"),
-		step(`step.b["1"]`, from("/a", "step.a")), step(`step.b["2"]`, from("/a", "step.a")),
+	b1, b2 := step(`step.b["1"]`, from("/a", "step.a")), step(`step.b["2"]`, from("/a", "step.a"))
+	b1.Cwd, b2.Cwd = "/1", "/2"
+	return mustNew(t, step("step.a"), b1, b2,
 		step("step.c", from("/y", `step.b["2"]`), from("/x", `step.b["1"]`), from("/z", `step.b["1"]`)), d)
 }
 

@@ -1,0 +1,234 @@
+package plan
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// newDownloader does not pause between tries; waits, if not nil, gets the pauses.
+func newDownloader(t *testing.T, waits *[]time.Duration) *downloader {
+	t.Helper()
+	return &downloader{
+		client: newHTTPClient(), dir: t.TempDir(), max: 1 << 20,
+		pause: func(ctx context.Context, d time.Duration) error {
+			if waits != nil {
+				*waits = append(*waits, d)
+			}
+			return ctx.Err()
+		},
+	}
+}
+
+func hexSum(s string) string {
+	sum := sha256.Sum256([]byte(s))
+	return hex.EncodeToString(sum[:])
+}
+
+func serve(t *testing.T, h http.HandlerFunc) string {
+	t.Helper()
+	s := httptest.NewServer(h)
+	t.Cleanup(s.Close)
+	return s.URL
+}
+
+func TestDownload(t *testing.T) {
+	base := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/moved/a.tgz":
+			http.Redirect(w, r, "/a.tgz", http.StatusFound)
+		case "/gzip":
+			// Says that the bytes are compressed, as some servers do of .tar.gz files.
+			w.Header().Set("Content-Encoding", "gzip")
+			io.WriteString(w, "not really gzip")
+		case "/chunked":
+			io.WriteString(w, "chun")
+			w.(http.Flusher).Flush()
+			io.WriteString(w, "ked")
+		default:
+			io.WriteString(w, "hello")
+		}
+	})
+	file := t.TempDir() + "/local file"
+	if err := os.WriteFile(file, []byte("here"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct{ url, name, want string }{
+		{base + "/a.tgz?x=1", "a.tgz", "hello"},
+		{base + "/moved/a.tgz", "a.tgz", "hello"},
+		{base, "file", "hello"},
+		{base + "/a/..", "file", "hello"},
+		{base + "/gzip", "gzip", "not really gzip"},
+		{base + "/chunked", "chunked", "chunked"},
+		{"file://" + strings.ReplaceAll(file, " ", "%20"), "local file", "here"},
+	} {
+		d := newDownloader(t, nil)
+		var last int64
+		dl, err := d.get(t.Context(), tt.url, hexSum(tt.want), func(done, _ int64) { last = done })
+		if err != nil {
+			t.Errorf("%s: %v", tt.url, err)
+			continue
+		}
+		got, err := io.ReadAll(dl.file)
+		if string(got) != tt.want || err != nil || dl.name != tt.name || dl.sha256 != hexSum(tt.want) || last != int64(len(tt.want)) {
+			t.Errorf("%s: got %q named %s, %d bytes told, %v", tt.url, got, dl.name, last, err)
+		}
+		dl.remove()
+		if left, _ := os.ReadDir(d.dir); len(left) != 0 {
+			t.Errorf("%s: left %v", tt.url, left)
+		}
+	}
+}
+
+// TestDownloadFailures: each hostile or broken server ends in an error that says
+// what happened, after as many tries as make sense, and leaves no file.
+func TestDownloadFailures(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		serve http.HandlerFunc
+		tries int32
+		want  string
+	}{
+		{"missing", http.NotFound, 1, "the server answered 404 Not Found"},
+		{"broken", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) }, 4, "500 Internal Server Error"},
+		{"busy", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(429) }, 4, "429 Too Many Requests"},
+		{"error page", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "<html>") }, 1, "the formula wants " + hexSum("hello")},
+		{"partial", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(206); io.WriteString(w, "he") }, 1, "206 Partial Content"},
+		{"dropped", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", "100")
+			io.WriteString(w, "hel")
+		}, 4, "after 3 bytes: unexpected EOF"},
+		{"long, said", func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Content-Length", "9000000000") }, 1, "9000000000 bytes are more than the limit of 1048576"},
+		{"long, not said", func(w http.ResponseWriter, r *http.Request) {
+			for r.Context().Err() == nil {
+				if _, err := w.Write(make([]byte, 64<<10)); err != nil {
+					return
+				}
+			}
+		}, 1, "more bytes than the limit of 1048576"},
+		{"redirects for ever", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/again", 302) }, 11, "redirected more than 10 times"},
+		{"redirects to a file", func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Location", "file:///etc/passwd")
+			w.WriteHeader(302)
+		}, 1, "redirected to file:///etc/passwd, which is not http"},
+		{"reset", func(w http.ResponseWriter, _ *http.Request) {
+			c, _, _ := w.(http.Hijacker).Hijack()
+			c.(*net.TCPConn).SetLinger(0)
+			c.Close()
+		}, 4, "reset by peer"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var tries atomic.Int32
+			base := serve(t, func(w http.ResponseWriter, r *http.Request) { tries.Add(1); tt.serve(w, r) })
+			d := newDownloader(t, nil)
+			_, err := d.get(t.Context(), base+"/x", hexSum("hello"), nil)
+			if err == nil || !strings.Contains(err.Error(), tt.want) || !strings.HasPrefix(err.Error(), "fetch "+base) {
+				t.Errorf("got %v, want %q", err, tt.want)
+			}
+			if errors.Is(err, ErrMismatch) != (tt.name == "error page") {
+				t.Errorf("%v matches ErrMismatch: %t", err, errors.Is(err, ErrMismatch))
+			}
+			if tries.Load() != tt.tries {
+				t.Errorf("%d requests, want %d", tries.Load(), tt.tries)
+			}
+			if left, _ := os.ReadDir(d.dir); len(left) != 0 {
+				t.Errorf("left %v", left)
+			}
+		})
+	}
+}
+
+// TestDownloadTriesAgain: a server that recovers is waited for, as long as it asks
+// within reason, and what an earlier try brought is not mixed in.
+func TestDownloadTriesAgain(t *testing.T) {
+	var n atomic.Int32
+	base := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		switch n.Add(1) {
+		case 1:
+			w.Header().Set("Content-Length", "100")
+			io.WriteString(w, strings.Repeat("x", 50))
+		case 2:
+			w.Header().Set("Retry-After", "7")
+			w.WriteHeader(503)
+		case 3:
+			w.Header().Set("Retry-After", "86400")
+			w.WriteHeader(429)
+		default:
+			io.WriteString(w, "hello")
+		}
+	})
+	var waits []time.Duration
+	dl, err := newDownloader(t, &waits).get(t.Context(), base, "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dl.remove()
+	if dl.sha256 != hexSum("hello") {
+		t.Error("the file is not what the last try gave")
+	}
+	if len(waits) != 3 || waits[0] < firstPause || waits[1] != 7*time.Second || waits[2] != maxPause {
+		t.Errorf("paused %v", waits)
+	}
+}
+
+func TestDownloadRefusesDowngrade(t *testing.T) {
+	plain := serve(t, func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "hello") })
+	s := httptest.NewTLSServer(http.RedirectHandler(plain, http.StatusFound))
+	defer s.Close()
+	d := newDownloader(t, nil)
+	d.client = s.Client()
+	if _, err := d.get(t.Context(), s.URL, "", nil); err == nil || !strings.Contains(err.Error(), "from https to http") {
+		t.Errorf("without sha256: %v", err)
+	}
+	dl, err := d.get(t.Context(), s.URL, hexSum("hello"), nil)
+	if err != nil {
+		t.Fatalf("with sha256: %v", err)
+	}
+	dl.remove()
+}
+
+func TestDownloadCancelled(t *testing.T) {
+	started := make(chan struct{})
+	base := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		w.(http.Flusher).Flush()
+		close(started)
+		<-r.Context().Done()
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { <-started; cancel() }()
+	d := newDownloader(t, nil)
+	if _, err := d.get(ctx, base, "", nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	if left, _ := os.ReadDir(d.dir); len(left) != 0 {
+		t.Errorf("left %v", left)
+	}
+}
+
+func TestDownloadBadURLs(t *testing.T) {
+	for rawURL, want := range map[string]string{
+		"ftp://h/x":                    `scheme "ftp" is not supported`,
+		"file://host/x":                "a file url has the form",
+		"file:relative":                "a file url has the form",
+		"file:///":                     "not a regular file",
+		"file:///no/such":              "no such file",
+		"://":                          "missing protocol scheme",
+		"http://u:secret@127.0.0.1:1/": "fetch http://u@127.0.0.1:1/: ",
+	} {
+		_, err := newDownloader(t, nil).get(t.Context(), rawURL, "", nil)
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(fmt.Sprint(err), "secret") {
+			t.Errorf("%s: %v, want %q", rawURL, err, want)
+		}
+	}
+}

@@ -1,0 +1,256 @@
+package plan
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+	"sync"
+
+	"github.com/kilnbuild/kiln/warehouse"
+)
+
+// A State is what a run would do with a step.
+type State string
+
+// The states of a step before a run.
+const (
+	StateRemembered State = "remembered" // its memo holds
+	StateRun        State = "run"        // it would run, for the reasons given
+	StateWait       State = "wait"       // its key depends on what other steps will make
+)
+
+// ReasonKind says what a Reason is about. The values are stable: they are in the
+// output of kiln plan --json.
+type ReasonKind string
+
+// The kinds of reason. From ReasonInput on, something differs from the last time
+// that the step ended well.
+const (
+	ReasonFirst    ReasonKind = "first-time"  // nothing is known of an earlier run here
+	ReasonForced   ReasonKind = "forced"      // asked for
+	ReasonNoMemo   ReasonKind = "memo-gone"   // nothing changed, but the memo is not there
+	ReasonWareGone ReasonKind = "ware-gone"   // Name's ware Old is not in the warehouse
+	ReasonWait     ReasonKind = "wait"        // Name, a step, has to run first
+	ReasonInput    ReasonKind = "input"       // Name is a port
+	ReasonEnv      ReasonKind = "env"         // Name is a variable
+	ReasonScript   ReasonKind = "script"      // Name is an entry, counted from 1
+	ReasonExec     ReasonKind = "exec"        // the command
+	ReasonInterp   ReasonKind = "interpreter" // of the script
+	ReasonOutput   ReasonKind = "output"      // Name is an output
+	ReasonCwd      ReasonKind = "cwd"
+	ReasonUser     ReasonKind = "user"
+	ReasonWorld    ReasonKind = "world" // kiln's fixed world is another one
+	ReasonOther    ReasonKind = "other" // the key differs, and what it was made of is not known
+)
+
+// A Reason is one cause why a step would not be remembered.
+type Reason struct {
+	Kind ReasonKind `json:"kind"`
+	Name string     `json:"name,omitempty"`
+	Old  string     `json:"old,omitempty"` // "": there was none, or it is not shown
+	New  string     `json:"new,omitempty"`
+	Text string     `json:"text"` // for people
+}
+
+// An Explanation says what a run would do with one step, and why.
+type Explanation struct {
+	Step     *Step
+	State    State
+	Reasons  []Reason        // empty for a step that is remembered
+	Resolved Resolved        // zero for a step that waits
+	Memo     *warehouse.Memo // of a step that is remembered
+}
+
+// ExplainOptions says what a plan is held against.
+type ExplainOptions struct {
+	Warehouse *warehouse.Local
+	Memos     *warehouse.Memos
+	History   *History // may be nil: reasons then say less
+	Force     bool     // as if nothing were remembered
+}
+
+// Explain says what a run would do with each of steps, which holds what it needs,
+// in topological order, as Select returns it. Nothing is changed.
+func (p *Plan) Explain(ctx context.Context, steps []*Step, o ExplainOptions) ([]Explanation, error) {
+	x := explainer{p: p, o: o, at: make([]int32, len(p.Steps)), result: make([]Explanation, len(steps))}
+	for i := range x.at {
+		x.at[i] = -1
+	}
+	for i, s := range steps {
+		x.at[s.Index] = int32(i)
+	}
+	for _, level := range levels(steps, len(p.Steps)) {
+		if err := ctx.Err(); err != nil {
+			return nil, fmt.Errorf("explain the plan: %w", err)
+		}
+		x.explainAll(level)
+	}
+	if o.History != nil {
+		for i := range x.result {
+			x.addHistory(&x.result[i])
+		}
+	}
+	return x.result, nil
+}
+
+// levels groups steps so that each one needs only steps of earlier groups.
+func levels(steps []*Step, total int) [][]*Step {
+	level := make([]int, total)
+	var groups [][]*Step
+	for _, s := range steps {
+		n := 0
+		for _, d := range s.Deps {
+			n = max(n, level[d]+1)
+		}
+		level[s.Index] = n
+		if n == len(groups) {
+			groups = append(groups, nil)
+		}
+		groups[n] = append(groups[n], s)
+	}
+	return groups
+}
+
+type explainer struct {
+	p      *Plan
+	o      ExplainOptions
+	at     []int32 // by Step.Index: index in result, or -1
+	result []Explanation
+}
+
+// perWorker is how many steps are worth a goroutine: a look-up takes about 10 µs.
+const perWorker = 32
+
+// explainAll explains steps that do not need each other.
+func (x *explainer) explainAll(steps []*Step) {
+	workers := min(runtime.GOMAXPROCS(0), (len(steps)+perWorker-1)/perWorker)
+	var wg sync.WaitGroup
+	for w := range workers {
+		part := steps[w*len(steps)/workers : (w+1)*len(steps)/workers]
+		work := func() {
+			for _, s := range part {
+				x.explain(&x.result[x.at[s.Index]], s)
+			}
+		}
+		if w == workers-1 {
+			work()
+			break
+		}
+		wg.Go(work)
+	}
+	wg.Wait()
+}
+
+func (x *explainer) explain(e *Explanation, s *Step) {
+	e.Step = s
+	for i := range s.from {
+		dep := s.from[i].step
+		if dep == nil || x.outputs(dep) != nil {
+			continue
+		}
+		r := Reason{Kind: ReasonWait, Name: dep.Addr, Text: "waits for what " + dep.Addr + " makes"}
+		if len(e.Reasons) == 0 || !containsReason(e.Reasons, r) {
+			e.Reasons = append(e.Reasons, r)
+		}
+	}
+	if e.Reasons != nil {
+		e.State = StateWait
+		return
+	}
+	resolved, err := x.p.ResolveStep(s, func(dep *Step, output string) (warehouse.WareID, bool) {
+		id, ok := x.outputs(dep)[output]
+		return id, ok
+	})
+	if err != nil { // a memo without the output: Remembered refuses those
+		e.State, e.Reasons = StateWait, []Reason{{Kind: ReasonWait, Text: err.Error()}}
+		return
+	}
+	e.Resolved, e.State = resolved, StateRun
+	if x.o.Force {
+		e.Reasons = []Reason{{Kind: ReasonForced, Text: "forced"}}
+		return
+	}
+	memo, reason := Remembered(&resolved, x.o.Warehouse, x.o.Memos)
+	if memo == nil {
+		e.Reasons = []Reason{reason}
+		return
+	}
+	e.State, e.Memo = StateRemembered, memo
+}
+
+// outputs returns what a remembered step made; nil for any other step.
+func (x *explainer) outputs(s *Step) map[string]warehouse.WareID {
+	if i := x.at[s.Index]; i >= 0 && x.result[i].Memo != nil {
+		return x.result[i].Memo.Outputs
+	}
+	return nil
+}
+
+func containsReason(reasons []Reason, r Reason) bool {
+	for _, have := range reasons {
+		if have == r {
+			return true
+		}
+	}
+	return false
+}
+
+// Remembered returns the memo of a step's key if it holds: it can be read, has all
+// of the step's outputs, and their wares are in the warehouse. Otherwise the memo
+// is nil and the reason says which of these is not so.
+func Remembered(r *Resolved, wares *warehouse.Local, memos *warehouse.Memos) (*warehouse.Memo, Reason) {
+	memo, err := memos.Get(r.Key)
+	if err != nil {
+		reason := Reason{Kind: ReasonNoMemo, Text: "no memo of it: " + err.Error()}
+		if missing := (*warehouse.MissingError)(nil); errors.As(err, &missing) && missing.Reason == nil {
+			reason.Text = "not remembered"
+		}
+		return nil, reason
+	}
+	for i := range r.Outputs {
+		name := r.Outputs[i].Name
+		id, ok := memo.Outputs[name]
+		if !ok {
+			return nil, Reason{Kind: ReasonNoMemo, Name: name, Text: "its memo has no output " + name}
+		}
+		if !wares.Exists(id) {
+			return nil, Reason{Kind: ReasonWareGone, Name: name, Old: id.String(),
+				Text: "its output " + name + ", " + Short(id) + ", is gone from the warehouse"}
+		}
+	}
+	return memo, Reason{}
+}
+
+// addHistory replaces the reason why there is no memo by what differs from the last
+// time.
+func (x *explainer) addHistory(e *Explanation) {
+	if e.State != StateRun || e.Reasons[0].Kind != ReasonNoMemo {
+		return
+	}
+	last, ok := x.o.History.get(e.Step.Addr)
+	switch {
+	case !ok:
+		e.Reasons = []Reason{{Kind: ReasonFirst, Text: "first time here"}}
+	case last.key == string(e.Resolved.Key):
+		e.Reasons[0].Text = "nothing changed, but its memo is gone"
+	default:
+		if changed := diffParts(last.parts, partsOf(&e.Resolved)); changed != nil {
+			e.Reasons = changed
+		} else {
+			e.Reasons = []Reason{{Kind: ReasonOther, Text: "something kiln cannot name changed"}}
+		}
+	}
+}
+
+// Short returns a ware id with at most 12 characters of its hash, for people.
+func Short(id warehouse.WareID) string { return shortText(id.String()) }
+
+func shortText(id string) string {
+	packtype, hash, _ := strings.Cut(id, ":")
+	if len(hash) <= 12 {
+		return id
+	}
+	return packtype + ":" + hash[:12] + "…"
+}

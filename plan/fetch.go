@@ -1,0 +1,129 @@
+package plan
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/kilnbuild/kiln/formula"
+	"github.com/kilnbuild/kiln/warehouse"
+	"golang.org/x/sync/errgroup"
+)
+
+// WaresOf returns the addresses of the wares that steps take as inputs, sorted.
+func (p *Plan) WaresOf(steps []*Step) []string {
+	seen := map[string]bool{}
+	var addrs []string
+	for _, s := range steps {
+		for i := range s.Inputs {
+			if addr := s.Inputs[i].From.Ware; addr != "" && !seen[addr] {
+				seen[addr] = true
+				addrs = append(addrs, addr)
+			}
+		}
+	}
+	slices.Sort(addrs)
+	return addrs
+}
+
+// Fetch brings the wares at addrs into the warehouse, some at a time; one that is
+// there already costs a look. What is fetched must be the ware that the plan names:
+// anything else is a diagnostic that matches ErrMismatch, through Cause.
+func (p *Plan) Fetch(ctx context.Context, addrs []string) hcl.Diagnostics {
+	if p.sources == nil {
+		return nil // made by New: its wares come from elsewhere
+	}
+	var todo []*source
+	for _, addr := range addrs {
+		if s := p.sources.byAddr[addr]; s != nil && !slices.Contains(todo, s) {
+			todo = append(todo, s)
+		}
+	}
+	results := make([]error, len(todo))
+	var g errgroup.Group
+	g.SetLimit(p.sources.jobs())
+	for i, s := range todo {
+		g.Go(func() error {
+			if results[i] = ctx.Err(); results[i] == nil {
+				results[i] = p.sources.fetch(ctx, s)
+			}
+			return nil
+		})
+	}
+	g.Wait()
+	if ctx.Err() != nil {
+		return interrupted(ctx)
+	}
+	var diags hcl.Diagnostics
+	for i, err := range results {
+		if err != nil {
+			diags = append(diags, failDiag(todo[i].wares[0], err))
+		}
+	}
+	return diags
+}
+
+// fetch puts s into the warehouse if it is not there.
+func (src *sources) fetch(ctx context.Context, s *source) error {
+	w := s.wares[0]
+	err := src.packs.has(s.id)
+	if err == nil || !errors.Is(err, warehouse.ErrMissing) {
+		return err
+	}
+	var got warehouse.WareID
+	switch w.Source.Kind {
+	case formula.SourceBuiltin:
+		return src.putBuiltin(ctx, w, s.id)
+	case formula.SourceURL:
+		var e LockEntry
+		e, err = src.fetchURL(ctx, w, w.Source.SHA256)
+		if got = e.ID; err == nil && got != s.id {
+			err = mismatchError{fmt.Errorf("%s gives %s, the lock file names %s", redactURL(w.Source.URL), got, s.id)}
+		}
+	case formula.SourcePath:
+		got, err = src.packs.ingest(ctx, w, src.lockPath, src.report(w.Addr, PhaseStore))
+		src.end(w.Addr, PhaseStore, err)
+		if err == nil && got != s.id {
+			err = fmt.Errorf("%s changed while kiln was reading it: it was %s and is %s; run again", sourcePath(w), s.id, got)
+		}
+	}
+	return err
+}
+
+func (src *sources) putBuiltin(ctx context.Context, w *formula.Ware, id warehouse.WareID) error {
+	b, ok := src.o.Builtins[w.Source.Builtin]
+	if !ok {
+		return unknownBuiltin(w.Source.Builtin, src.o.Builtins)
+	}
+	if b.ID != id {
+		return unavailableError{fmt.Errorf("the lock file names %s for builtin %q, and this kiln carries %s; run kiln update %s to use that",
+			id, w.Source.Builtin, b.ID, w.Addr)}
+	}
+	err := b.Put(ctx, src.o.Warehouse)
+	src.end(w.Addr, PhaseStore, err)
+	return err
+}
+
+func interrupted(ctx context.Context) hcl.Diagnostics {
+	return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Interrupted",
+		Detail: "Resolving the wares was interrupted.", Extra: context.Cause(ctx)}}
+}
+
+// SaveLock writes what Resolve found out to the lock file. With prune it drops the
+// entries of wares that are not in the formula. Nothing is written when the file
+// says the same already.
+func (p *Plan) SaveLock(prune bool) ([]LockChange, hcl.Diagnostics) {
+	if p.sources == nil || len(p.sources.lock.entries) == 0 && !prune {
+		return nil, nil
+	}
+	var keep func(string) bool
+	if prune {
+		keep = func(addr string) bool {
+			s := p.sources.byAddr[addr]
+			return s != nil && locks(s.wares[0].Source.Kind)
+		}
+	}
+	return saveLock(p.sources.lockPath, p.sources.lock, keep)
+}

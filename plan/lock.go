@@ -1,0 +1,208 @@
+package plan
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/gohcl"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/hashicorp/hcl/v2/hclwrite"
+	"github.com/kilnbuild/kiln/formula"
+	"github.com/kilnbuild/kiln/warehouse"
+	"github.com/zclconf/go-cty/cty"
+)
+
+// LockName is the name of the lock file in the root formula's directory.
+const LockName = "kiln.lock.hcl"
+
+const lockVersion = 1
+
+const lockHeader = `# What the sources of this formula resolved to. kiln writes this file and obeys
+# it: commit it. "kiln update" resolves anew.
+`
+
+// A LockEntry is what one url or builtin source resolved to, with as much of the
+// source as tells whether the formula still means the same.
+type LockEntry struct {
+	Builtin string
+	URL     string // without the password, if it had one
+	Strip   int
+	Filters string
+	SHA256  string // url: of the bytes fetched, 64 hex digits
+	ID      warehouse.WareID
+}
+
+// matches reports whether e was made from src.
+func (e LockEntry) matches(src formula.Source) bool {
+	switch src.Kind {
+	case formula.SourceBuiltin:
+		return e.Builtin == src.Builtin && e.URL == ""
+	case formula.SourceURL:
+		return e.Builtin == "" && e.URL == redactURL(src.URL) && e.Strip == src.Strip &&
+			canonicalFilters(e.Filters) == canonicalFilters(src.Filters) &&
+			(src.SHA256 == "" || strings.EqualFold(src.SHA256, e.SHA256))
+	}
+	return false
+}
+
+// lockFile is a lock file as read: what it says and its bytes, nil if there is none.
+type lockFile struct {
+	entries map[string]LockEntry // by ware address
+	bytes   []byte
+}
+
+// lockSchema is docs/formats.md, "Lock file", for gohcl.
+type lockSchema struct {
+	Version int `hcl:"version"`
+	Wares   []struct {
+		Addr    string  `hcl:"addr,label"`
+		Builtin *string `hcl:"builtin"`
+		URL     *string `hcl:"url"`
+		Strip   *int    `hcl:"strip"`
+		Filters *string `hcl:"filters"`
+		SHA256  *string `hcl:"sha256"`
+		ID      string  `hcl:"id"`
+
+		Range hcl.Range `hcl:",def_range"`
+	} `hcl:"ware,block"`
+}
+
+// readLock reads the lock file at path; one that does not exist has no entries.
+// The second result is for printing the diagnostics.
+func readLock(path string) (lockFile, *hcl.File, hcl.Diagnostics) {
+	lock := lockFile{entries: map[string]LockEntry{}}
+	src, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return lock, nil, nil
+	}
+	if err != nil {
+		return lock, nil, lockDiag(path, "Unreadable lock file", err.Error(), err)
+	}
+	lock.bytes = src
+	file := &hcl.File{Bytes: src}
+	if diags := conflictMarkers(path, src); diags.HasErrors() {
+		return lock, file, diags
+	}
+	file, diags := hclsyntax.ParseConfig(src, path, hcl.InitialPos)
+	if diags.HasErrors() {
+		return lock, file, diags
+	}
+	// The version is read first: a newer one may have anything else in it.
+	attrs, _, _ := file.Body.PartialContent(&hcl.BodySchema{Attributes: []hcl.AttributeSchema{{Name: "version"}}})
+	if v := attrs.Attributes["version"]; v != nil {
+		var version int
+		if diags := gohcl.DecodeExpression(v.Expr, nil, &version); diags.HasErrors() {
+			return lock, file, diags
+		}
+		if version != lockVersion {
+			return lock, file, hcl.Diagnostics{{
+				Severity: hcl.DiagError, Summary: "Unknown version of the lock file",
+				Detail:  fmt.Sprintf("This kiln reads version %d, the file has version %d. Use a kiln that knows it, or remove the file and run kiln lock to resolve every source anew.", lockVersion, version),
+				Subject: v.Expr.Range().Ptr(),
+			}}
+		}
+	}
+	diags = lock.decode(file)
+	return lock, file, diags
+}
+
+func (l *lockFile) decode(file *hcl.File) hcl.Diagnostics {
+	var raw lockSchema
+	diags := gohcl.DecodeBody(file.Body, nil, &raw)
+	if diags.HasErrors() {
+		return diags
+	}
+	for _, w := range raw.Wares {
+		wrong := func(detail string) {
+			diags = append(diags, &hcl.Diagnostic{
+				Severity: hcl.DiagError, Summary: "Invalid entry in the lock file",
+				Detail:  detail + " Remove the entry and run kiln lock to resolve the ware anew.",
+				Subject: w.Range.Ptr(),
+			})
+		}
+		id, err := warehouse.ParseWareID(w.ID)
+		switch _, twice := l.entries[w.Addr]; {
+		case err != nil:
+			wrong(fmt.Sprintf("The id of %s cannot be read: %s.", w.Addr, err))
+		case (w.Builtin == nil) == (w.URL == nil):
+			wrong(fmt.Sprintf("%s must have either builtin or url.", w.Addr))
+		case twice:
+			wrong(fmt.Sprintf("%s is in the file twice.", w.Addr))
+		}
+		l.entries[w.Addr] = LockEntry{
+			Builtin: deref(w.Builtin), URL: deref(w.URL), Strip: deref(w.Strip),
+			Filters: deref(w.Filters), SHA256: deref(w.SHA256), ID: id,
+		}
+	}
+	return diags
+}
+
+func deref[T any](p *T) (v T) {
+	if p != nil {
+		v = *p
+	}
+	return v
+}
+
+// conflictMarkers finds what git leaves in a file that two branches changed, which
+// would otherwise be told as a syntax error.
+func conflictMarkers(path string, src []byte) hcl.Diagnostics {
+	offset := 0
+	for i, line := range bytes.Split(src, []byte("\n")) {
+		for _, marker := range []string{"<<<<<<<", "=======", ">>>>>>>"} {
+			if !bytes.HasPrefix(line, []byte(marker)) {
+				continue
+			}
+			start := hcl.Pos{Line: i + 1, Column: 1, Byte: offset}
+			end := hcl.Pos{Line: i + 1, Column: len(line) + 1, Byte: offset + len(line)}
+			return hcl.Diagnostics{{
+				Severity: hcl.DiagError, Summary: "Merge conflict in the lock file",
+				Detail:  "Two branches changed the same entries. Keep one side, or remove the entries in conflict and run kiln lock to resolve them anew.",
+				Subject: &hcl.Range{Filename: path, Start: start, End: end},
+			}}
+		}
+		offset += len(line) + 1
+	}
+	return nil
+}
+
+// format gives the lock file's text for entries: sorted by address, one attribute
+// a line, so that a change of one ware is a change of few lines.
+func formatLock(entries map[string]LockEntry) []byte {
+	f := hclwrite.NewEmptyFile()
+	f.Body().SetAttributeValue("version", cty.NumberIntVal(lockVersion))
+	for _, addr := range slices.Sorted(maps.Keys(entries)) {
+		e := entries[addr]
+		f.Body().AppendNewline()
+		b := f.Body().AppendNewBlock("ware", []string{addr}).Body()
+		setString := func(name, value string) {
+			if value != "" {
+				b.SetAttributeValue(name, cty.StringVal(value))
+			}
+		}
+		setString("builtin", e.Builtin)
+		setString("url", e.URL)
+		if e.Strip != 0 {
+			b.SetAttributeValue("strip", cty.NumberIntVal(int64(e.Strip)))
+		}
+		setString("filters", e.Filters)
+		setString("sha256", e.SHA256)
+		setString("id", e.ID.String())
+	}
+	return append([]byte(lockHeader), f.Bytes()...)
+}
+
+func lockDiag(path, summary, detail string, cause error) hcl.Diagnostics {
+	return hcl.Diagnostics{{
+		Severity: hcl.DiagError, Summary: summary, Detail: detail,
+		Subject: &hcl.Range{Filename: path, Start: hcl.InitialPos, End: hcl.InitialPos},
+		Extra:   cause,
+	}}
+}

@@ -1,0 +1,127 @@
+package plan
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"github.com/kilnbuild/kiln/formula"
+	"github.com/kilnbuild/kiln/pack"
+	"github.com/kilnbuild/kiln/warehouse"
+)
+
+// packer is what this package needs of package pack.
+type packer struct{ o ResolveOptions }
+
+// progressFunc is told how many bytes are done, and of how many, or -1.
+type progressFunc func(done, total int64)
+
+func (f progressFunc) entries() func(entries, bytes int64) {
+	if f == nil {
+		return nil
+	}
+	return func(_, bytes int64) { f(bytes, -1) }
+}
+
+// has returns nil if the ware is in the warehouse.
+func (p *packer) has(id warehouse.WareID) error {
+	_, err := p.o.Warehouse.Get(id)
+	return err
+}
+
+// scan hashes a path source where it lies.
+func (p *packer) scan(ctx context.Context, w *formula.Ware, lockPath string, progress progressFunc) (warehouse.WareID, error) {
+	o, err := p.options(w, lockPath, progress)
+	if err != nil {
+		return warehouse.WareID{}, err
+	}
+	r, err := pack.Scan(ctx, sourcePath(w), o)
+	return r.ID, err
+}
+
+// ingest copies a path source into the warehouse.
+func (p *packer) ingest(ctx context.Context, w *formula.Ware, lockPath string, progress progressFunc) (warehouse.WareID, error) {
+	o, err := p.options(w, lockPath, progress)
+	if err != nil {
+		return warehouse.WareID{}, err
+	}
+	r, err := pack.Ingest(ctx, p.o.Warehouse, sourcePath(w), o)
+	return r.ID, err
+}
+
+func (p *packer) options(w *formula.Ware, lockPath string, progress progressFunc) (pack.Options, error) {
+	path := sourcePath(w)
+	filters, err := pack.ParseFilters(w.Source.Filters)
+	if err != nil {
+		return pack.Options{}, err
+	}
+	dir := filepath.Join(p.o.CacheDir, "stat")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return pack.Options{}, err
+	}
+	sum := sha256.Sum256([]byte(path))
+	cache, err := pack.OpenStatCache(filepath.Join(dir, hex.EncodeToString(sum[:16])))
+	if err != nil {
+		return pack.Options{}, err
+	}
+	return pack.Options{
+		Filters:  filters,
+		Include:  w.Source.Include,
+		Exclude:  append(excludeLock(path, lockPath), w.Source.Exclude...),
+		Cache:    cache,
+		Progress: progress.entries(),
+	}, nil
+}
+
+// excludeLock leaves the formula's lock file out of a ware that it lies in:
+// otherwise writing it would change the ware, and with it all that is made of it.
+func excludeLock(path, lockPath string) []string {
+	rel, err := filepath.Rel(path, lockPath)
+	if err != nil || !filepath.IsLocal(rel) || rel == "." {
+		return nil
+	}
+	dir, name := filepath.Split(rel)
+	return []string{escapePattern(rel), escapePattern(asideName(dir, name))}
+}
+
+var patternEscaper = strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`, "]", `\]`, "{", `\{`, "}", `\}`)
+
+func escapePattern(path string) string { return patternEscaper.Replace(path) }
+
+// unpack puts what was downloaded into the warehouse: an archive unpacked, anything
+// else as a ware that is one file.
+func (p *packer) unpack(ctx context.Context, w *formula.Ware, dl *download, progress progressFunc) (warehouse.WareID, error) {
+	filters, err := pack.ParseFilters(w.Source.Filters)
+	if err != nil {
+		return warehouse.WareID{}, err
+	}
+	r, err := pack.Ingest(ctx, p.o.Warehouse, dl.file.Name(), pack.Options{Filters: filters, Progress: progress.entries()})
+	if err != nil {
+		return warehouse.WareID{}, fmt.Errorf("unpack %s: %w", redactURL(w.Source.URL), err)
+	}
+	return r.ID, nil
+}
+
+var knownFilters sync.Map // string → string, see canonicalFilters
+
+// canonicalFilters gives filters that mean the same the same text. What cannot be
+// read as filters stays as it is: using it is an error elsewhere.
+func canonicalFilters(filters string) string {
+	if filters == "" {
+		return ""
+	}
+	if known, ok := knownFilters.Load(filters); ok {
+		return known.(string)
+	}
+	canonical := filters
+	if f, err := pack.ParseFilters(filters); err == nil {
+		canonical = f.String()
+	}
+	knownFilters.Store(filters, canonical)
+	return canonical
+}
