@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"hash"
+	"iter"
 	"maps"
 	"net/url"
 	"path"
@@ -48,9 +49,9 @@ var pure = map[string]function.Function{
 	"setsubtract": stdlib.SetSubtractFunc, "setunion": stdlib.SetUnionFunc, "slice": stdlib.SliceFunc,
 	"sort": stdlib.SortFunc, "values": stdlib.ValuesFunc, "zipmap": stdlib.ZipmapFunc,
 	// conversion
-	"tobool": stdlib.MakeToFunc(cty.Bool), "tolist": stdlib.MakeToFunc(cty.List(cty.DynamicPseudoType)),
-	"tomap": stdlib.MakeToFunc(cty.Map(cty.DynamicPseudoType)), "tonumber": stdlib.MakeToFunc(cty.Number),
-	"toset": stdlib.MakeToFunc(cty.Set(cty.DynamicPseudoType)), "tostring": stdlib.MakeToFunc(cty.String),
+	"tobool": stdlib.MakeToFunc(cty.Bool), "tolist": collectionFunc(cty.List, cty.ListVal),
+	"tomap": mapFunc, "tonumber": stdlib.MakeToFunc(cty.Number),
+	"toset": collectionFunc(cty.Set, cty.SetVal), "tostring": stdlib.MakeToFunc(cty.String),
 	"can": tryfunc.CanFunc, "try": tryfunc.TryFunc,
 	// encoding
 	"base64decode": base64DecodeFunc, "base64encode": base64EncodeFunc, "csvdecode": stdlib.CSVDecodeFunc,
@@ -168,4 +169,62 @@ func asObject(v cty.Value) (map[string]cty.Value, error) {
 		v = object
 	}
 	return v.AsValueMap(), nil
+}
+
+// collectionFunc is stdlib.MakeToFunc for lists and sets, but takes a tuple whose
+// elements have one type already without comparing each with every other.
+func collectionFunc(collection func(cty.Type) cty.Type, make func([]cty.Value) cty.Value) function.Function {
+	return quickFunc(stdlib.MakeToFunc(collection(cty.DynamicPseudoType)), func(v cty.Value) (cty.Value, bool) {
+		if !v.Type().IsTupleType() || v.LengthInt() == 0 || !sameTypes(slices.Values(v.Type().TupleElementTypes())) {
+			return cty.NilVal, false
+		}
+		return make(v.AsValueSlice()), true
+	})
+}
+
+// mapFunc is the same for objects.
+var mapFunc = quickFunc(stdlib.MakeToFunc(cty.Map(cty.DynamicPseudoType)), func(v cty.Value) (cty.Value, bool) {
+	if !v.Type().IsObjectType() || v.LengthInt() == 0 || !sameTypes(maps.Values(v.Type().AttributeTypes())) {
+		return cty.NilVal, false
+	}
+	return cty.MapVal(v.AsValueMap()), true
+})
+
+// quickFunc makes a function of one value that tries quick before slow.
+func quickFunc(slow function.Function, quick func(cty.Value) (cty.Value, bool)) function.Function {
+	try := func(v cty.Value) (cty.Value, error) {
+		if v.IsWhollyKnown() && !v.IsNull() {
+			if v, ok := quick(v); ok {
+				return v, nil
+			}
+		}
+		return slow.Call([]cty.Value{v})
+	}
+	return function.New(&function.Spec{
+		Params: []function.Parameter{{Name: "v", Type: cty.DynamicPseudoType, AllowNull: true, AllowMarked: true, AllowDynamicType: true}},
+		Type: func(args []cty.Value) (cty.Type, error) {
+			plain, _ := args[0].UnmarkDeep()
+			v, err := try(plain)
+			return v.Type(), err
+		},
+		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
+			if args[0].ContainsMarked() {
+				return slow.Call(args)
+			}
+			return try(args[0])
+		},
+	})
+}
+
+func sameTypes(types iter.Seq[cty.Type]) bool {
+	first := cty.NilType
+	for ty := range types {
+		if first == cty.NilType {
+			first = ty
+		}
+		if !ty.Equals(first) || ty == cty.DynamicPseudoType {
+			return false
+		}
+	}
+	return true
 }

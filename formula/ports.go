@@ -165,11 +165,15 @@ func eachPort(s *scope, fields []field[port], whole *field[[]port], use func(por
 // ports returns the inputs and the environment of one instance.
 func (s *scope) ports(f *stepFields) ([]Input, []EnvVar) {
 	inputs := make([]Input, 0, len(f.inputs))
+	var places map[string]int // of many inputs, by port
 	var env []EnvVar
 	var envAt []hcl.Range
 	add := func(p port) {
 		if p.env.Name == "" {
-			inputs = s.addInput(inputs, p.input)
+			if len(inputs) == manyInputs {
+				places = placesOf(inputs)
+			}
+			inputs = s.addInput(inputs, places, p.input)
 			return
 		}
 		if i := slices.IndexFunc(env, func(e EnvVar) bool { return e.Name == p.env.Name }); i >= 0 {
@@ -184,13 +188,32 @@ func (s *scope) ports(f *stepFields) ([]Input, []EnvVar) {
 	return inputs, env
 }
 
-func (s *scope) addInput(inputs []Input, in Input) []Input {
-	for _, other := range inputs {
-		if other.Port == in.Port {
-			s.problem(in.Range, "Two inputs at one port", "The port %s of this step already has an input, at %s, line %d.",
-				s.quote(in.Port), other.Range.Filename, other.Range.Start.Line)
-			return inputs
-		}
+// manyInputs is from where on a map finds a port faster than looking at each.
+const manyInputs = 16
+
+func placesOf(inputs []Input) map[string]int {
+	places := make(map[string]int)
+	for i, in := range inputs {
+		places[in.Port] = i
+	}
+	return places
+}
+
+// addInput appends in unless its port is taken.
+func (s *scope) addInput(inputs []Input, places map[string]int, in Input) []Input {
+	i, taken := places[in.Port]
+	if places == nil {
+		i = slices.IndexFunc(inputs, func(other Input) bool { return other.Port == in.Port })
+		taken = i >= 0
+	}
+	if taken {
+		first := inputs[i].Range
+		s.problem(in.Range, "Two inputs at one port", "The port %s of this step already has an input, at %s, line %d.",
+			s.quote(in.Port), first.Filename, first.Start.Line)
+		return inputs
+	}
+	if places != nil {
+		places[in.Port] = len(inputs)
 	}
 	return append(inputs, in)
 }
