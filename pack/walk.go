@@ -38,7 +38,8 @@ type dir struct {
 	dst     int  // the copy, if one is made
 	single  bool // the fileset is one file in it
 	st      unix.Stat_t
-	nodes   []node // sorted by name
+	nodes   []node  // sorted by name
+	visits  []int32 // indexes in nodes of what is not a directory
 	pending atomic.Int32
 }
 
@@ -80,7 +81,7 @@ type walk struct {
 	noClone        atomic.Bool
 }
 
-// A task is to list a directory (from < 0) or to visit some of its entries.
+// A task is to list a directory (from < 0) or to visit some of dir.visits.
 type task struct {
 	d        *dir
 	from, to int
@@ -179,10 +180,7 @@ func (w *walk) do(t task, s *scratch) error {
 	}
 	var bytes int64
 	for i := t.from; i < t.to; i++ {
-		n := &t.d.nodes[i]
-		if n.sub != nil || n.skip {
-			continue
-		}
+		n := &t.d.nodes[t.d.visits[i]]
 		if bytes >= bigTask && t.to-i > 1 && w.idleWorkers() {
 			half := i + (t.to-i+1)/2
 			t.d.pending.Add(1)
@@ -243,11 +241,10 @@ func (w *walk) list(d *dir, s *scratch) error {
 func (w *walk) share(d *dir) error {
 	var room [8]task
 	tasks := room[:0]
-	files := 0
 	for i := range d.nodes {
 		n := &d.nodes[i]
 		if n.meta.kind != kindDir {
-			files++
+			d.visits = append(d.visits, int32(i))
 			continue
 		}
 		sub := &dir{node: *n, parent: d, slot: i, fd: -1, dst: -1}
@@ -259,10 +256,8 @@ func (w *walk) share(d *dir) error {
 		tasks = append(tasks, task{d: sub, from: -1})
 	}
 	slices.Reverse(tasks)
-	if files > 0 {
-		for i := 0; i < len(d.nodes); i += batch {
-			tasks = append(tasks, task{d, i, min(i+batch, len(d.nodes))})
-		}
+	for i := 0; i < len(d.visits); i += batch {
+		tasks = append(tasks, task{d, i, min(i+batch, len(d.visits))})
 	}
 	d.pending.Add(int32(len(tasks)))
 	if len(tasks) > 0 {
