@@ -14,7 +14,11 @@ import (
 // for_each may all have it.
 const maxRepeats = 3
 
-// problem builds an error diagnostic. A zero context is left out.
+// maxContext is how many lines of a block are shown around a problem in it.
+const maxContext = 15
+
+// problem builds an error diagnostic. A zero context is left out, and so is one that
+// would fill the screen.
 func problem(subject, context hcl.Range, summary, detail string, args ...any) *hcl.Diagnostic {
 	if len(args) > 0 {
 		detail = fmt.Sprintf(detail, args...)
@@ -23,7 +27,7 @@ func problem(subject, context hcl.Range, summary, detail string, args ...any) *h
 	if subject.Filename != "" {
 		d.Subject = &subject
 	}
-	if context.Filename == subject.Filename && context.Filename != "" {
+	if context.Filename == subject.Filename && context.Filename != "" && context.End.Line-context.Start.Line < maxContext {
 		d.Context = &context
 	}
 	return d

@@ -1,6 +1,7 @@
 package formula
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -9,6 +10,7 @@ import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/ext/typeexpr"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
+	hcljson "github.com/hashicorp/hcl/v2/json"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/convert"
 )
@@ -23,11 +25,11 @@ type variable struct {
 
 // given is a value for a variable, from outside its file.
 type given struct {
-	text  string               // --var and the environment
-	name  string               // of where text comes from, in ranges
-	expr  hclsyntax.Expression // variable files and module arguments
-	scope *module              // where expr is evaluated; nil: where nothing can be referred to
-	at    hcl.Range            // of expr
+	text  string         // --var and the environment
+	name  string         // of where text comes from, in ranges
+	expr  hcl.Expression // variable files and module arguments
+	scope *module        // where expr is evaluated; nil: where nothing can be referred to
+	at    hcl.Range      // of expr
 }
 
 // giveVariables hands the options' values to the root module's variables.
@@ -59,24 +61,43 @@ func (l *loader) giveFile(root *module, file string) {
 		l.fail("Variable file cannot be read", "%s cannot be read: %s.", file, err)
 		return
 	}
-	parsed, body, diags := parse(src, file)
+	parsed, diags := parseVariables(src, file)
 	l.sources[file] = parsed
 	l.report(diags...)
-	if body == nil {
+	if diags.HasErrors() {
 		return
 	}
-	for _, block := range body.Blocks {
-		l.report(problem(block.TypeRange, block.DefRange(), "Unknown block", "A variable file holds lines NAME = VALUE, and %q is a block.", block.Type))
+	if body, ok := parsed.Body.(*hclsyntax.Body); ok {
+		for _, block := range body.Blocks {
+			l.report(problem(block.TypeRange, block.DefRange(), "Unknown block", "A variable file holds lines NAME = VALUE, and %q is a block.", block.Type))
+		}
 	}
-	for name, attr := range body.Attributes {
+	attrs, _ := parsed.Body.JustAttributes()
+	for name, attr := range attrs {
 		v := root.variables[name]
 		if v == nil {
-			l.report(problem(attr.NameRange, attr.SrcRange, "Unknown variable",
+			l.report(problem(attr.NameRange, attr.Range, "Unknown variable",
 				"The formula does not declare a variable %q.%s", name, didYouMean(name, names(root.variables))))
 			continue
 		}
 		v.given = &given{expr: attr.Expr, at: attr.Expr.Range()}
 	}
+}
+
+// parseVariables parses a variable file, as JSON when its name ends like that.
+func parseVariables(src []byte, file string) (*hcl.File, hcl.Diagnostics) {
+	if filepath.Ext(file) != ".json" {
+		parsed, _, diags := parse(src, file)
+		return parsed, diags
+	}
+	if !json.Valid(src) { // it also limits the nesting; hcljson says what is wrong otherwise
+		src = src[:min(len(src), 4096)]
+	}
+	parsed, diags := hcljson.Parse(src, file)
+	if parsed == nil {
+		parsed = &hcl.File{Body: hcl.EmptyBody(), Bytes: src}
+	}
+	return parsed, diags
 }
 
 func readAnywhere(file string) ([]byte, error) {
@@ -187,10 +208,10 @@ func (m *module) givenValue(v *variable, ty cty.Type, defaults *typeexpr.Default
 		return m.givenText(v, ty, defaults, hidden)
 	case g.scope != nil:
 		around := m.call.around()
-		return m.convert(v, g.scope.value(around, g.expr), ty, defaults, g.at, "The argument")
+		return m.convert(v, g.scope.value(around, g.expr.(hclsyntax.Expression)), ty, defaults, g.at, "The argument")
 	}
 	value, diags := g.expr.Value(nil)
-	if diags.HasErrors() {
+	if diags.HasErrors() || !value.IsWhollyKnown() {
 		m.l.report(problem(g.at, hcl.Range{}, "Invalid variable value",
 			"The value of %q in a variable file is a plain value, without references and functions.", v.name))
 		return cty.DynamicVal

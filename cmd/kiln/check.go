@@ -1,0 +1,39 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+)
+
+func newCheckCmd(a *app) *cobra.Command {
+	var f formulaFlags
+	cmd := &cobra.Command{
+		Use:   "check [FILE|DIR]",
+		Short: "Check a formula without fetching or running anything",
+		Long: `check reads and evaluates a formula and the modules it calls, and reports every
+problem it finds. It fetches nothing and runs nothing.
+
+Without an argument it checks kiln.hcl in the current directory.`,
+		RunE: func(_ *cobra.Command, args []string) error {
+			f.parse(args)
+			loaded, err := f.load(a)
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(a.stderr, "%s: %s, %s, %s\n", f.path,
+				count(len(loaded.Wares), "ware"), count(len(loaded.Steps), "step"), count(len(loaded.Outputs), "output"))
+			return err
+		},
+	}
+	f.add(cmd)
+	return cmd
+}
+
+// count writes "1 ware" and "2 wares".
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
