@@ -19,6 +19,10 @@ Results go to stdout, the story of a run to stderr.`
 var verbs = []func(*app) *cobra.Command{
 	newCheckCmd,
 	newFmtCmd,
+	newPlanCmd,
+	newLockCmd,
+	newUpdateCmd,
+	newFetchCmd,
 	newVersionCmd,
 	newExitCodesTopic,
 }

@@ -1,0 +1,96 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/kilnbuild/kiln/plan"
+	"github.com/spf13/cobra"
+)
+
+const planHelp = `Print what a run would do with each step, and why. Nothing is run and nothing is
+written, but a url ware that is not locked has to be fetched to know what it is.
+
+  remembered  the step ran before with the same inputs; its outputs are there
+  run         it would run, for the reasons given
+  wait        it depends on what another step will make: with the same ware as
+              before, it is remembered after all
+
+The document that --json prints is described in docs/formats.md.`
+
+func newPlanCmd(a *app) *cobra.Command {
+	var f planFlags
+	var targets []string
+	var force, asJSON bool
+	cmd := &cobra.Command{
+		Use:   "plan [FILE|DIR]",
+		Short: "Say which steps would run, and why",
+		Long:  planHelp,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			f.parse(args)
+			s, err := a.openSession(cmd.Context(), &f)
+			if err != nil {
+				return err
+			}
+			defer s.close()
+			explained, err := s.explain(cmd.Context(), targets, force)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return a.printJSON(plan.Document(s.plan, explained))
+			}
+			return printPlan(a.stdout, explained)
+		},
+	}
+	f.add(cmd)
+	targetFlag(cmd, &targets)
+	cmd.Flags().BoolVar(&force, "force", false, "as if nothing were remembered")
+	jsonFlag(cmd, &asJSON)
+	return cmd
+}
+
+func printPlan(w io.Writer, explained []plan.Explanation) error {
+	b := bufio.NewWriter(w)
+	for i := range explained {
+		printStep(b, &explained[i])
+	}
+	n := plan.Count(explained)
+	fmt.Fprintf(b, "%s: %d to run, %d waiting, %d remembered\n", count(len(explained), "step"), n.Run, n.Wait, n.Remembered)
+	return b.Flush()
+}
+
+func printStep(b *bufio.Writer, e *plan.Explanation) {
+	fmt.Fprintf(b, "%-10s  %s", e.State, e.Step.Addr)
+	if e.Memo != nil {
+		fmt.Fprintf(b, "  ran %s, took %s", e.Memo.Started.Local().Format(time.DateTime), e.Memo.Duration.Round(time.Millisecond))
+	}
+	var reasons []string
+	for _, r := range e.Reasons {
+		reasons = append(reasons, r.Text)
+	}
+	if n := len(reasons); n > 5 {
+		reasons = append(reasons[:4], fmt.Sprintf("and %d more", n-4))
+	}
+	if reasons != nil {
+		fmt.Fprintf(b, "  %s", strings.Join(reasons, "; "))
+	}
+	b.WriteByte('\n')
+	for _, in := range plan.Inputs(e) {
+		fmt.Fprintf(b, "            %s ← %s", in.Port, in.From)
+		if !in.Ware.IsZero() {
+			fmt.Fprintf(b, "  %s", plan.Short(in.Ware))
+		}
+		b.WriteByte('\n')
+	}
+	for _, out := range e.Step.Outputs {
+		fmt.Fprintf(b, "            %s → %s", out.Path, out.Name)
+		if e.Memo != nil {
+			fmt.Fprintf(b, "  %s", plan.Short(e.Memo.Outputs[out.Name]))
+		}
+		b.WriteByte('\n')
+	}
+}

@@ -1,0 +1,152 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/kilnbuild/kiln/plan"
+	"github.com/kilnbuild/kiln/warehouse"
+	"github.com/spf13/cobra"
+)
+
+// A session is what every verb that plans has open: the formula's plan, and what it
+// is held against. The verb closes it.
+type session struct {
+	plan    *plan.Plan
+	wares   *warehouse.Local
+	memos   *warehouse.Memos
+	history *plan.History
+}
+
+// planFlags are the flags of every verb that plans.
+type planFlags struct {
+	formulaFlags
+	offline   bool
+	update    []string // addresses of wares to resolve anew
+	updateAll bool
+}
+
+func (f *planFlags) add(cmd *cobra.Command) {
+	f.formulaFlags.add(cmd)
+	cmd.Flags().BoolVar(&f.offline, "offline", false, "fail rather than use the network")
+}
+
+// openSession loads the formula and resolves its wares. It does not write the lock
+// file: lock does.
+func (a *app) openSession(ctx context.Context, f *planFlags) (_ *session, err error) {
+	loaded, err := f.load(a)
+	if err != nil {
+		return nil, err
+	}
+	cache, err := cacheDir("plan")
+	if err != nil {
+		return nil, err
+	}
+	s := &session{}
+	defer func() {
+		if err != nil {
+			s.close()
+		}
+	}()
+	if err = s.open(); err != nil {
+		return nil, err
+	}
+	carried, err := builtins()
+	if err != nil {
+		return nil, err
+	}
+	p, diags := plan.Resolve(ctx, loaded, plan.ResolveOptions{
+		Warehouse: s.wares, CacheDir: cache, LockPath: lockPath(loaded.Dir, f.path),
+		Builtins: carried, Offline: f.offline, Update: f.update, UpdateAll: f.updateAll,
+		Progress: a.tellProgress,
+	})
+	if err = a.diagnosePlan(diags, loaded.Sources); err != nil {
+		return nil, err
+	}
+	s.plan, s.history = p, p.OpenHistory(filepath.Join(cache, "history"))
+	return s, nil
+}
+
+func (s *session) open() error {
+	dir, err := dataDir("warehouse")
+	if err != nil {
+		return err
+	}
+	if s.wares, err = warehouse.OpenLocal(dir); err != nil {
+		return err
+	}
+	if dir, err = dataDir("memo"); err != nil {
+		return err
+	}
+	s.memos, err = warehouse.OpenMemos(dir)
+	return err
+}
+
+func (s *session) close() {
+	if s.wares != nil {
+		s.wares.Close()
+	}
+}
+
+// lockPath returns where the lock file of the formula at path lies: kiln.lock.hcl
+// for a directory and for kiln.hcl, NAME.lock.hcl for another file NAME.hcl.
+func lockPath(dir, path string) string {
+	if info, err := os.Stat(path); err != nil || info.IsDir() {
+		return filepath.Join(dir, plan.LockName)
+	}
+	name := filepath.Base(path)
+	return filepath.Join(dir, strings.TrimSuffix(name, filepath.Ext(name))+".lock.hcl")
+}
+
+// explain says what a run of the targets would do with each step.
+func (s *session) explain(ctx context.Context, targets []string, force bool) ([]plan.Explanation, error) {
+	steps, err := s.plan.Select(targets)
+	if err != nil {
+		return nil, err
+	}
+	return s.plan.Explain(ctx, steps, plan.ExplainOptions{
+		Warehouse: s.wares, Memos: s.memos, History: s.history, Force: force,
+	})
+}
+
+// lock writes what was resolved to the lock file and tells what changed in it. With
+// prune, entries of wares that are gone are dropped.
+func (a *app) lock(s *session, prune bool) ([]plan.LockChange, error) {
+	changes, diags := s.plan.SaveLock(prune)
+	for _, c := range changes {
+		fmt.Fprintln(a.stderr, "locked", c)
+	}
+	return changes, a.diagnosePlan(diags, s.plan.Formula.Sources)
+}
+
+// fetch brings the wares at addrs into the warehouse.
+func (a *app) fetch(ctx context.Context, s *session, addrs []string) error {
+	return a.diagnosePlan(s.plan.Fetch(ctx, addrs), s.plan.Formula.Sources)
+}
+
+// diagnosePlan is diagnose with the exit code that the causes ask for.
+func (a *app) diagnosePlan(diags hcl.Diagnostics, files map[string]*hcl.File) error {
+	err := a.diagnose(diags, files)
+	cause := plan.Cause(diags)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(cause, plan.ErrMismatch):
+		return withCode(codeMismatch, err)
+	case errors.Is(cause, plan.ErrUnavailable), errors.Is(cause, warehouse.ErrMissing):
+		return withCode(codeMissing, err)
+	}
+	return err
+}
+
+// tellProgress tells what took the network; the rest is quick, or shown by who can.
+func (a *app) tellProgress(p plan.Progress) {
+	if p.End && p.Err == nil && p.Phase == plan.PhaseFetch {
+		fmt.Fprintln(a.stderr, "fetched", p.Ware)
+	}
+}
