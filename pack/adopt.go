@@ -52,7 +52,7 @@ func adopt(ctx context.Context, l *warehouse.Local, path string, o Options) (war
 		return warehouse.Record{}, err
 	}
 	rec := w.record(r, root)
-	return rec, l.Commit(path, rec)
+	return rec.WithoutDirs(), l.Commit(path, rec)
 }
 
 // adoptFile gives a file a staged directory to lie in.
@@ -69,7 +69,7 @@ func (w *walk) adoptFile(l *warehouse.Local, path string) (warehouse.Record, err
 	if err == nil {
 		rec := w.record(r, root)
 		if err = l.Commit(staged, rec); err == nil {
-			return rec, nil
+			return rec.WithoutDirs(), nil
 		}
 	}
 	return warehouse.Record{}, errors.Join(err, unix.Rename(in, path), os.Remove(staged))
@@ -163,7 +163,7 @@ func (a *adopter) file(w *walk, d *dir, n *node, st *unix.Stat_t, s *scratch) er
 	if err := w.describeStat(d, n, st, s); err != nil {
 		return err
 	}
-	if err := w.hashContent(fd, -1, st.Size, n, s); err != nil {
+	if err := w.hashContent(fdSource(fd), -1, st.Size, n, s); err != nil {
 		return err
 	}
 	if err := a.normalise(fd, st, &n.meta, s); err != nil {

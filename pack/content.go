@@ -3,14 +3,35 @@ package pack
 import (
 	"crypto/sha256"
 	"fmt"
+	"io"
 
 	"golang.org/x/sys/unix"
 )
 
-// hashContent reads the file open at fd from its present offset to its end and
-// gives n its digest, and its rio hash for Tar. What it reads it also writes to
-// dst, unless dst is negative. size is what stat said; the file must have it.
-func (w *walk) hashContent(fd, dst int, size int64, n *node, s *scratch) error {
+// A source is what content is read from.
+type source interface {
+	read(p []byte) (int, error)
+}
+
+// fdSource reads a descriptor, a readerSource a reader.
+type (
+	fdSource     int
+	readerSource struct{ io.Reader }
+)
+
+func (fd fdSource) read(p []byte) (int, error) { return read(int(fd), p) }
+
+func (r readerSource) read(p []byte) (int, error) {
+	n, err := r.Read(p)
+	if err == io.EOF {
+		err = nil
+	}
+	return n, err
+}
+
+// hashContent reads size bytes, the whole of a file, and gives n their digest, and
+// for Tar its rio hash. What it reads it also writes to dst, unless dst is negative.
+func (w *walk) hashContent(src source, dst int, size int64, n *node, s *scratch) error {
 	tar := w.o.Packtype == Tar
 	n.digest.size = 0
 	s.sha256.Reset()
@@ -19,7 +40,7 @@ func (w *walk) hashContent(fd, dst int, size int64, n *node, s *scratch) error {
 		if err := w.ctx.Err(); err != nil {
 			return err
 		}
-		got, err := read(fd, s.buf[:])
+		got, err := src.read(s.buf[:])
 		if err != nil {
 			return err
 		}

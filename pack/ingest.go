@@ -45,7 +45,7 @@ func ingest(ctx context.Context, l *warehouse.Local, path string, o Options) (re
 		return rec, err
 	}
 	rec = w.record(r, root)
-	return rec, l.Commit(staged, rec)
+	return rec.WithoutDirs(), l.Commit(staged, rec)
 }
 
 // An ingester makes a copy below d.dst of what it visits below d.fd.
@@ -122,9 +122,9 @@ func (w *walk) ingestFile(d *dir, n *node, st *unix.Stat_t, s *scratch) error {
 	}
 	defer unix.Close(to)
 	if w.clone(fd, to) {
-		err = w.hashContent(to, -1, st.Size, n, s)
+		err = w.hashContent(fdSource(to), -1, st.Size, n, s)
 	} else {
-		err = w.hashContent(fd, to, st.Size, n, s)
+		err = w.hashContent(fdSource(fd), to, st.Size, n, s)
 	}
 	if err != nil {
 		return err

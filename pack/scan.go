@@ -159,7 +159,7 @@ func (w *walk) scanFile(d *dir, n *node, st *unix.Stat_t, s *scratch) error {
 	if err := w.describeStat(d, n, st, s); err != nil {
 		return err
 	}
-	if err := w.hashContent(fd, -1, st.Size, n, s); err != nil {
+	if err := w.hashContent(fdSource(fd), -1, st.Size, n, s); err != nil {
 		return err
 	}
 	return unchanged(fd, st)

@@ -415,6 +415,10 @@ func closeAll(root *dir) {
 	}
 }
 
+func sortNodes(nodes []node) {
+	slices.SortFunc(nodes, func(a, b node) int { return strings.Compare(a.name, b.name) })
+}
+
 // path returns the path of d from the root, "" for the root.
 func (d *dir) path() string {
 	if d.parent == nil {

@@ -50,6 +50,12 @@ type Record struct {
 	Dirs []byte `json:"dirs,omitempty"`
 }
 
+// WithoutDirs returns rec without what only Commit needs of it.
+func (rec Record) WithoutDirs() Record {
+	rec.Dirs = nil
+	return rec
+}
+
 // Get returns the record of a ware. The error matches ErrMissing when the ware is
 // not there, or its record cannot be read as one.
 func (l *Local) Get(id WareID) (Record, error) {

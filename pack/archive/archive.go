@@ -1,0 +1,110 @@
+// Package archive unpacks compressed archives into the warehouse. It knows
+// compressions; package pack knows tar. It is apart from pack because the executor
+// needs none of the decompressors.
+package archive
+
+import (
+	"bufio"
+	"bytes"
+	"compress/bzip2"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+	"github.com/ulikunitz/xz"
+
+	"github.com/kilnbuild/kiln/pack"
+	"github.com/kilnbuild/kiln/warehouse"
+)
+
+// ErrFormat says that something is no archive that Unpack can read.
+var ErrFormat = errors.New("neither tar nor tar compressed by gzip, bzip2, xz or zstd")
+
+// Unpack unpacks r into the warehouse: a tar archive, plain or compressed by gzip,
+// bzip2, xz or zstd, recognised by its content. The error matches ErrFormat if it is
+// none of these. What else it does is as for pack.Untar.
+func Unpack(ctx context.Context, l *warehouse.Local, r io.Reader, o pack.ArchiveOptions) (warehouse.Record, error) {
+	tar, stop, err := open(r)
+	if err != nil {
+		return warehouse.Record{}, fmt.Errorf("unpack %s: %w", o.Name, err)
+	}
+	defer stop()
+	return pack.Untar(ctx, l, tar, o)
+}
+
+// magics are how compressed streams begin: RFC 1952, bzip2's and xz's file formats,
+// RFC 8878.
+var magics = []struct {
+	bytes string
+	open  func(io.Reader) (io.Reader, func(), error)
+}{
+	{"\x1f\x8b", func(r io.Reader) (io.Reader, func(), error) {
+		z, err := gzip.NewReader(r)
+		return z, func() {}, err
+	}},
+	{"BZh", func(r io.Reader) (io.Reader, func(), error) { return bzip2.NewReader(r), func() {}, nil }},
+	{"\xfd7zXZ\x00", func(r io.Reader) (io.Reader, func(), error) {
+		z, err := xz.NewReader(r)
+		return z, func() {}, err
+	}},
+	{"\x28\xb5\x2f\xfd", func(r io.Reader) (io.Reader, func(), error) {
+		// 128 MiB: the window of zstd --long, and eight times that of -19.
+		z, err := zstd.NewReader(r, zstd.WithDecoderMaxWindow(128<<20))
+		if err != nil {
+			return nil, nil, err
+		}
+		return z, z.Close, nil
+	}},
+}
+
+// open returns the tar stream in r, and a function that ends reading it.
+func open(r io.Reader) (io.Reader, func(), error) {
+	in := bufio.NewReaderSize(r, 64<<10)
+	for _, m := range magics {
+		// A short file fails to peek and is then judged as tar.
+		if head, _ := in.Peek(len(m.bytes)); string(head) != m.bytes {
+			continue
+		}
+		z, closeZ, err := m.open(in)
+		if err != nil {
+			return nil, nil, err
+		}
+		tar, stop := ahead(z)
+		inner := bufio.NewReaderSize(tar, 1<<10)
+		if !isTar(inner) {
+			stop()
+			closeZ()
+			return nil, nil, ErrFormat
+		}
+		return inner, func() { stop(); closeZ() }, nil
+	}
+	if !isTar(in) {
+		return nil, nil, ErrFormat
+	}
+	return in, func() {}, nil
+}
+
+// isTar reports whether r begins as a tar archive does: with a header whose checksum
+// holds, or with the zeros that end one.
+func isTar(r *bufio.Reader) bool {
+	h, err := r.Peek(512)
+	if err != nil {
+		return len(h) > 0 && !errors.Is(err, io.EOF) // let the reading of it tell
+	}
+	if bytes.Count(h, []byte{0}) == len(h) {
+		return true
+	}
+	// POSIX.1-2024, pax, ustar: octal at 148, the sum with it taken as spaces.
+	sum, want := 8*int(' '), 0
+	for i, c := range h {
+		if i < 148 || i >= 156 {
+			sum += int(c)
+		} else if c >= '0' && c <= '7' {
+			want = want*8 + int(c-'0')
+		}
+	}
+	return sum == want
+}
