@@ -18,6 +18,15 @@ type instance struct {
 	value cty.Value
 }
 
+// variables is what an instance adds to the context of its block.
+func (i *instance) variables() map[string]cty.Value {
+	return eachVariables(cty.StringVal(i.key), i.value)
+}
+
+func eachVariables(key, value cty.Value) map[string]cty.Value {
+	return map[string]cty.Value{"each": cty.ObjectVal(map[string]cty.Value{"key": key, "value": value})}
+}
+
 func (k instanceKeys) find(key string) (int, bool) {
 	return slices.BinarySearchFunc(k, key, func(i instance, key string) int { return strings.Compare(i.key, key) })
 }
@@ -158,14 +167,15 @@ func (m *module) instances(b *stepBlock) []*Step {
 	steps := make([]*Step, len(keys))
 	all := make([]Step, len(keys))
 	forEachChunk(len(keys), func(from, to int) {
-		worker := *s
-		worker.diags = nil
+		total := m.scope(b.around(), nil)
 		for i := from; i < to; i++ {
 			steps[i] = &all[i]
-			worker.make(b, f, keys[i], shared, &all[i])
+			inner := s.make(b, f, &keys[i], shared, &all[i])
+			total.diags = append(total.diags, inner.diags...)
+			total.skipped = total.skipped || inner.skipped
 		}
 		m.l.mu.Lock()
-		worker.done()
+		total.done()
 		m.l.mu.Unlock()
 	})
 	return steps
@@ -183,18 +193,18 @@ func forEachChunk(n int, do func(from, to int)) {
 	wg.Wait()
 }
 
-// make evaluates one instance of b. The receiver is a copy of the block's scope.
-func (s *scope) make(b *stepBlock, f *stepFields, i instance, shared []StepOutput, step *Step) {
+// make evaluates one instance of b into step. The receiver is the block's scope, which
+// stays as it is; the instance's own is returned.
+func (s *scope) make(b *stepBlock, f *stepFields, i *instance, shared []StepOutput, step *Step) scope {
 	inner := *s
 	inner.diags = nil
 	step.Addr, step.Range = b.addr, b.header()
 	if i.key != "" {
 		step.Addr = instanceAddr(b.addr, i.key)
-		ctx := s.ctx.NewChild()
-		ctx.Variables = map[string]cty.Value{"each": cty.ObjectVal(map[string]cty.Value{
-			"key": cty.StringVal(i.key), "value": i.value,
-		})}
-		inner.ctx = ctx
+		if _, broken := s.ctx.Variables["each"]; !broken {
+			inner.ctx = s.ctx.NewChild()
+			inner.ctx.Variables = i.variables()
+		}
 	}
 	step.Inputs, step.Env = inner.ports(f)
 	step.Action = inner.makeAction(f, b)
@@ -202,6 +212,5 @@ func (s *scope) make(b *stepBlock, f *stepFields, i instance, shared []StepOutpu
 	step.Timeout, step.Cwd, step.User = f.timeout.get(&inner), f.cwd.get(&inner), f.user.get(&inner)
 	step.DependsOn = f.dependsOn
 	step.Sensitive = inner.sensitive
-	s.diags = append(s.diags, inner.diags...)
-	s.skipped = s.skipped || inner.skipped
+	return inner
 }

@@ -47,10 +47,16 @@ func usesEach(expr hclsyntax.Expression) bool {
 type listField struct {
 	what  string
 	items []field[listItem] // written as [a, b]
-	whole *field[[]listItem]
+	whole *field[wholeItems]
 	each  bool
 	texts []string    // when no item depends on each
 	ats   []hcl.Range // of the items
+	ok    bool        // of texts
+}
+
+type wholeItems struct {
+	items []listItem
+	ok    bool
 }
 
 type listItem struct {
@@ -73,53 +79,51 @@ func (s *scope) list(attr *hclsyntax.Attribute, single bool) *listField {
 			}))
 		}
 	} else {
-		whole := fieldOf(s, usesEach(attr.Expr), func(s *scope) []listItem { return s.wholeList(attr, single) })
+		whole := fieldOf(s, usesEach(attr.Expr), func(s *scope) wholeItems { return s.wholeList(attr, single) })
 		f.whole, f.each = &whole, whole.each
 	}
 	if !f.each {
-		f.texts, f.ats = f.collect(s)
+		f.texts, f.ats, f.ok = f.collect(s)
 	}
 	return f
 }
 
-func (s *scope) wholeList(attr *hclsyntax.Attribute, single bool) []listItem {
+func (s *scope) wholeList(attr *hclsyntax.Attribute, single bool) wholeItems {
 	v, ok := s.value(attr.Expr, attr.Name)
 	if !ok {
-		return nil
+		return wholeItems{}
 	}
 	at := attr.Expr.Range()
 	if single && v.Type() == cty.String {
 		text, ok := s.textOf(v, at, attr.Name)
-		return []listItem{{text: text, at: at, ok: ok}}
+		return wholeItems{items: []listItem{{text: text, at: at, ok: ok}}, ok: ok}
 	}
-	elements, _ := s.elements(v, at, attr.Name)
+	elements, allOK := s.elements(v, at, attr.Name)
 	var items []listItem
 	for _, e := range elements {
 		text, ok := s.textOf(e.value, at, "an element of "+attr.Name)
 		items = append(items, listItem{text: text, at: at, ok: ok})
+		allOK = allOK && ok
 	}
-	return items
+	return wholeItems{items: items, ok: allOK}
 }
 
-// get returns the strings and their places. Elements with problems are left out,
-// and the places are of no use then.
-func (f *listField) get(s *scope) ([]string, []hcl.Range) {
+// get returns the strings and their places, and false when an element has a problem.
+func (f *listField) get(s *scope) ([]string, []hcl.Range, bool) {
 	if !f.each {
-		return f.texts, f.ats
+		return f.texts, f.ats, f.ok
 	}
 	return f.collect(s)
 }
 
-func (f *listField) collect(s *scope) ([]string, []hcl.Range) {
+func (f *listField) collect(s *scope) ([]string, []hcl.Range, bool) {
 	if f.whole != nil {
-		items := f.whole.get(s)
-		texts, ats := make([]string, 0, len(items)), make([]hcl.Range, 0, len(items))
-		for _, item := range items {
-			if item.ok {
-				texts, ats = append(texts, item.text), append(ats, item.at)
-			}
+		whole := f.whole.get(s)
+		texts, ats := make([]string, 0, len(whole.items)), make([]hcl.Range, 0, len(whole.items))
+		for _, item := range whole.items {
+			texts, ats = append(texts, item.text), append(ats, item.at)
 		}
-		return texts, ats
+		return texts, ats, whole.ok
 	}
 	texts := make([]string, 0, len(f.items))
 	for i := range f.items {
@@ -127,5 +131,5 @@ func (f *listField) collect(s *scope) ([]string, []hcl.Range) {
 			texts = append(texts, item.text)
 		}
 	}
-	return texts, f.ats[:len(texts)]
+	return texts, f.ats[:len(texts)], len(texts) == len(f.items)
 }

@@ -107,7 +107,7 @@ func (s *scope) outputs(f *stepFields, inputs []Input, shared []StepOutput) []St
 	if shared == nil {
 		outputs = s.collectOutputs(f)
 	}
-	if s.hasErrors() {
+	if s.failed || s.skipped {
 		return outputs
 	}
 	for _, o := range outputs {
@@ -203,9 +203,7 @@ func literalKeys(cons *hclsyntax.ObjectConsExpr) ([]string, bool) {
 // them for an instance that is not known.
 func (m *module) evaluateNames(b *stepBlock, attr *hclsyntax.Attribute) []string {
 	ctx := m.context(b.around(), b.attr("for_each") != nil, attr.Expr).NewChild()
-	ctx.Variables = map[string]cty.Value{"each": cty.ObjectVal(map[string]cty.Value{
-		"key": cty.UnknownVal(cty.String).RefineNotNull(), "value": cty.DynamicVal,
-	})}
+	ctx.Variables = eachVariables(cty.UnknownVal(cty.String).RefineNotNull(), cty.DynamicVal)
 	s := m.scope(b.around(), ctx)
 	v, _ := s.raw(attr.Expr).UnmarkDeep()
 	if s.diags.HasErrors() {
@@ -214,7 +212,7 @@ func (m *module) evaluateNames(b *stepBlock, attr *hclsyntax.Attribute) []string
 		return nil
 	}
 	if !v.IsKnown() || !v.Type().IsObjectType() {
-		if b.attr("for_each") != nil && usesEach(attr.Expr) && !m.l.diags.HasErrors() {
+		if m.namesDependOnEach(b, attr, s) {
 			s.problem(attr.Expr.Range(), "Output names depend on each",
 				"The names of the outputs of %s must be the same for every instance. Write them out, and use each in their paths alone.", b.addr)
 			s.done()
@@ -228,4 +226,19 @@ func (m *module) evaluateNames(b *stepBlock, attr *hclsyntax.Attribute) []string
 		list = append(list, name)
 	}
 	return sortedUnique(list)
+}
+
+// namesDependOnEach reports whether the names become known with the first instance.
+func (m *module) namesDependOnEach(b *stepBlock, attr *hclsyntax.Attribute, s *scope) bool {
+	if b.attr("for_each") == nil || !usesEach(attr.Expr) {
+		return false
+	}
+	keys, known := m.keys(b)
+	if !known || len(keys) == 0 {
+		return false
+	}
+	inner := m.scope(s.around, s.ctx.Parent().NewChild())
+	inner.ctx.Variables = keys[0].variables()
+	v := inner.raw(attr.Expr)
+	return v.IsKnown() && !inner.failed
 }

@@ -21,6 +21,7 @@ type references struct {
 	broken map[string]cty.Value            // roots that name nothing
 	parts  map[string]map[string]cty.Value // instances of steps named one by one
 	whole  map[string]bool                 // steps named as a whole
+	bad    map[string]bool                 // steps of which something was named that is not there
 }
 
 func (r *references) add(t hcl.Traversal) {
@@ -69,6 +70,13 @@ func (r *references) breakRoot(root string) {
 	r.broken[root] = cty.DynamicVal
 }
 
+func (r *references) breakStep(s *stepBlock) {
+	if r.bad == nil {
+		r.bad = make(map[string]bool)
+	}
+	r.bad[s.name] = true
+}
+
 func (r *references) set(root, name string, v cty.Value) {
 	if r.named == nil {
 		r.named = make(map[string]map[string]cty.Value)
@@ -115,8 +123,7 @@ func eachNamed[T declared](r *references, t hcl.Traversal, decls map[string]T, s
 		r.set(root, name, cty.DynamicVal)
 		return
 	}
-	if old, ok := r.named[root][name]; ok && root != "module" {
-		_ = old // evaluated for an earlier reference
+	if _, again := r.named[root][name]; again && root != "module" {
 		return
 	}
 	r.set(root, name, value(d))
@@ -149,7 +156,8 @@ func (r *references) moduleOutputs(t hcl.Traversal, c *moduleCall) cty.Value {
 	o, ok := outputs[name]
 	if !ok {
 		r.problem(t, 3, "Unknown module output", "%s has no output %q.%s", c.addr, name, didYouMean(name, names(outputs)))
-		return cty.DynamicVal
+		attrs[name] = cty.DynamicVal
+		return cty.ObjectVal(attrs)
 	}
 	if _, ok := attrs[name]; !ok {
 		attrs[name] = c.module.output(o)
@@ -191,13 +199,10 @@ func (r *references) step(t hcl.Traversal) {
 		r.set("step", name, cty.DynamicVal)
 		return
 	}
-	if old, ok := r.named["step"][name]; ok && !old.IsKnown() {
-		return
-	}
 	if s.attr("for_each") == nil {
 		v := r.m.stepValue(s)
 		if len(t) > 2 && !r.hasOutput(t, 2, s, v) {
-			v = cty.DynamicVal
+			r.breakStep(s)
 		}
 		r.set("step", name, v)
 		return
@@ -214,12 +219,12 @@ func (r *references) instance(t hcl.Traversal, s *stepBlock) {
 	key, ok := attrName(t[2])
 	if !ok {
 		r.problem(t, 3, "Unknown instance", "An instance of %s is named by a string: %s[\"KEY\"].", s.addr, s.addr)
-		r.set("step", s.name, cty.DynamicVal)
+		r.breakStep(s)
 		return
 	}
 	keys, known := r.m.keys(s)
 	if !known {
-		r.set("step", s.name, cty.DynamicVal)
+		r.breakStep(s)
 		return
 	}
 	if _, ok := keys.find(key); !ok {
@@ -228,12 +233,12 @@ func (r *references) instance(t hcl.Traversal, s *stepBlock) {
 			hint = fmt.Sprintf(" It has for_each, so an output is named %s[KEY].%s.", s.addr, key)
 		}
 		r.problem(t, 3, "Unknown instance", "for_each of %s has no key %q.%s", s.addr, key, hint)
-		r.set("step", s.name, cty.DynamicVal)
+		r.breakStep(s)
 		return
 	}
 	v := r.m.instanceValue(s, instanceAddr(s.addr, key))
 	if len(t) > 3 && !r.hasOutput(t, 3, s, v) {
-		r.set("step", s.name, cty.DynamicVal)
+		r.breakStep(s)
 		return
 	}
 	if r.parts == nil {
@@ -281,6 +286,9 @@ func (r *references) variables() map[string]cty.Value {
 		if _, ok := r.named["step"][name]; !ok {
 			r.set("step", name, cty.ObjectVal(parts))
 		}
+	}
+	for name := range r.bad {
+		r.set("step", name, cty.DynamicVal)
 	}
 	vars := make(map[string]cty.Value, len(r.named)+len(r.broken))
 	for root, attrs := range r.named {

@@ -19,6 +19,7 @@ type scope struct {
 	diags     hcl.Diagnostics
 	sensitive bool // a value that must not be shown was used
 	skipped   bool // a value was unknown because of an error elsewhere
+	failed    bool // a problem was found here
 }
 
 func (m *module) scope(around hcl.Range, ctx *hcl.EvalContext) *scope {
@@ -33,6 +34,7 @@ func (s *scope) done() {
 }
 
 func (s *scope) problem(at hcl.Range, summary, detail string, args ...any) {
+	s.failed = true
 	s.diags = append(s.diags, problem(at, s.around, summary, detail, args...))
 }
 
@@ -61,6 +63,7 @@ func (s *scope) raw(expr hclsyntax.Expression) (v cty.Value) {
 		s.diags = append(s.diags, s.teach(d, expr))
 	}
 	if diags.HasErrors() {
+		s.failed = true
 		return cty.DynamicVal
 	}
 	return v

@@ -112,20 +112,21 @@ func (s *scope) makeAction(f *stepFields, b *stepBlock) Action {
 	var a Action
 	switch {
 	case f.exec != nil:
-		argv, _ := f.exec.get(s)
+		argv, _, ok := f.exec.get(s)
 		a.Exec, a.Ranges = argv, f.execAt
-		if attr := b.attr("exec"); (len(argv) == 0 || argv[0] == "") && !s.hasErrors() {
+		if attr := b.attr("exec"); ok && noCommand(argv) {
 			s.problem(attr.Expr.Range(), "Empty command", "The first element of exec is the command to run, and it is not empty.")
 		}
 	case f.script != nil:
-		a.Script, a.Ranges = f.script.get(s)
+		var ok bool
+		a.Script, a.Ranges, ok = f.script.get(s)
 		a.Interpreter = defaultInterpreter
-		if len(a.Script) == 0 && !s.hasErrors() {
+		if ok && len(a.Script) == 0 {
 			s.problem(b.attr("script").Expr.Range(), "Empty script", "A script has at least one entry.")
 		}
 		if f.interp != nil {
-			a.Interpreter, _ = f.interp.get(s)
-			if (len(a.Interpreter) == 0 || a.Interpreter[0] == "") && !s.hasErrors() {
+			a.Interpreter, _, ok = f.interp.get(s)
+			if ok && noCommand(a.Interpreter) {
 				s.problem(b.attr("interpreter").Expr.Range(), "Empty command", "The first element of interpreter is the command to run, and it is not empty.")
 			}
 		}
@@ -133,7 +134,7 @@ func (s *scope) makeAction(f *stepFields, b *stepBlock) Action {
 	return a
 }
 
-func (s *scope) hasErrors() bool { return s.skipped || s.diags.HasErrors() }
+func noCommand(argv []string) bool { return len(argv) == 0 || argv[0] == "" }
 
 func (s *scope) timeout(text string, at hcl.Range) time.Duration {
 	d, err := time.ParseDuration(text)

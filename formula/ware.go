@@ -114,7 +114,10 @@ func (s *scope) patterns(attr *hclsyntax.Attribute) []string {
 		return nil
 	}
 	list := s.list(attr, false)
-	texts, ats := list.get(s)
+	texts, ats, ok := list.get(s)
+	if !ok {
+		return nil
+	}
 	for i, text := range texts {
 		if !validPattern(text) {
 			s.problem(ats[i], "Invalid pattern", "%s is no pattern: a bracket or a brace is not closed.", s.quote(text))

@@ -1,0 +1,3 @@
+ware "a" {
+  builtin = "ÿ" # ERROR: Not a text file
+}

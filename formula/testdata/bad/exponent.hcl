@@ -1,0 +1,3 @@
+locals {
+  a = 1e99999 # ERROR: Number too large
+}

@@ -1,0 +1,4 @@
+variable "in" {}
+output "out" { # ERROR: Cycle of references
+  value = var.in
+}

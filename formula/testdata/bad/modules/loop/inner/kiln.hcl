@@ -1,0 +1,1 @@
+module "again" { source = "../../loop" } # ERROR: Module contains itself

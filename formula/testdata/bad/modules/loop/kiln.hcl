@@ -1,0 +1,1 @@
+module "back" { source = "../loop/inner" }

@@ -1,0 +1,3 @@
+ware "a" {
+  builtin = # ERROR: Invalid expression
+}
