@@ -102,7 +102,7 @@ func tidy(diags hcl.Diagnostics) hcl.Diagnostics {
 	}
 	for at, n := range more {
 		last := seen[at][maxRepeats-1]
-		last.Detail += fmt.Sprintf(" There are %d more like this.", n)
+		last.Detail += fmt.Sprintf(" And %d more like this.", n)
 	}
 	return kept
 }

@@ -60,7 +60,7 @@ func (m *module) inside(name string) (string, error) {
 }
 
 func (m *module) fileText(name string) (cty.Value, error) {
-	data, err := readRegular(m.l.root, name)
+	data, err := readRegular(m.l.root, name, maxFileSize)
 	if err != nil {
 		return cty.NilVal, err
 	}
@@ -71,7 +71,7 @@ func (m *module) fileText(name string) (cty.Value, error) {
 }
 
 func (m *module) fileSHA256(name string) (cty.Value, error) {
-	data, err := readRegular(m.l.root, name)
+	data, err := readRegular(m.l.root, name, maxFileSize)
 	if err != nil {
 		return cty.NilVal, err
 	}
@@ -161,7 +161,7 @@ func (m *module) templateFunc(functions map[string]function.Function) function.F
 		}
 		v, diags := expr.Value(&hcl.EvalContext{Variables: vars, Functions: inner})
 		if diags.HasErrors() {
-			return cty.NilVal, function.NewArgErrorf(0, "%s", diags[0].Error())
+			return cty.NilVal, function.NewArgErrorf(0, "%w", diagError(diags[0]))
 		}
 		return v, nil
 	}
@@ -187,7 +187,7 @@ func (m *module) template(written string) (hclsyntax.Expression, error) {
 	if err != nil {
 		return nil, err
 	}
-	src, err := readRegular(m.l.root, name)
+	src, err := readRegular(m.l.root, name, maxFormula)
 	if err == nil && !utf8.Valid(src) {
 		err = errNotText
 	}
@@ -195,11 +195,16 @@ func (m *module) template(written string) (hclsyntax.Expression, error) {
 		return nil, fmt.Errorf("%q cannot be read: %w", written, err)
 	}
 	if d := checkNesting(src, written, hclsyntax.LexTemplate); d != nil {
-		return nil, d
+		return nil, diagError(d)
 	}
 	expr, diags := hclsyntax.ParseTemplate(src, written, hcl.InitialPos)
 	if diags.HasErrors() {
-		return nil, diags[0]
+		return nil, diagError(diags[0])
 	}
 	return expr, nil
+}
+
+// diagError makes an error of a diagnostic about a template.
+func diagError(d *hcl.Diagnostic) error {
+	return fmt.Errorf("line %d: %s: %s", d.Subject.Start.Line, strings.ToLower(d.Summary), strings.TrimSuffix(d.Detail, "."))
 }

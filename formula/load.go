@@ -135,7 +135,7 @@ func (l *loader) read(rel string, call *moduleCall) *module {
 	if call != nil {
 		at, around = call.sourceRange, call.block.Range()
 	}
-	src, err := readRegular(l.root, relName)
+	src, err := readRegular(l.root, relName, maxFormula)
 	if err != nil {
 		near := ""
 		if err.Error() == "there is no such file" {

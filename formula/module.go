@@ -214,6 +214,13 @@ func asBlock(name string) string {
 	return ""
 }
 
+func aBlock(block *hclsyntax.Block) string {
+	if block.Type == "output" {
+		return "An output"
+	}
+	return "A " + block.Type
+}
+
 var validName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_-]{0,127}$`)
 
 const nameRule = "A name begins with a letter or an underscore, goes on with letters, digits, underscores and hyphens, and has at most 128 of them."
@@ -223,11 +230,11 @@ func (m *module) checkLabels(block *hclsyntax.Block, schema blockSchema) bool {
 	switch {
 	case len(block.Labels) < schema.labels:
 		m.l.report(problem(block.TypeRange, block.DefRange(), "Missing name",
-			"A %s block needs a name: %s \"NAME\" { … }.", block.Type, block.Type))
+			"%s block needs a name: %s \"NAME\" { … }.", aBlock(block), block.Type))
 		return false
 	case len(block.Labels) > schema.labels:
 		m.l.report(problem(block.LabelRanges[schema.labels], block.DefRange(), "Too many labels",
-			"A %s block takes %s.", block.Type, []string{"no name", "one name"}[schema.labels]))
+			"%s block takes %s.", aBlock(block), []string{"no name", "one name"}[schema.labels]))
 		return false
 	case schema.labels == 1 && !validName.MatchString(block.Labels[0]):
 		m.l.report(problem(block.LabelRanges[0], block.DefRange(), "Invalid name", "%q cannot name a %s. "+nameRule, block.Labels[0], block.Type))
@@ -247,11 +254,11 @@ func (m *module) checkBody(block *hclsyntax.Block, schema blockSchema) {
 		if slices.Contains(schema.blocks, name) {
 			hint = " Did you mean a block, without the equals sign?"
 		}
-		m.l.report(problem(attr.NameRange, block.Range(), "Unknown attribute", "A %s block has no attribute %q.%s", block.Type, name, hint))
+		m.l.report(problem(attr.NameRange, block.Range(), "Unknown attribute", "%s block has no attribute %q.%s", aBlock(block), name, hint))
 	}
 	for _, name := range schema.required {
 		if block.Body.Attributes[name] == nil {
-			m.l.report(problem(block.DefRange(), block.Range(), "Missing attribute", "A %s block needs the attribute %q.", block.Type, name))
+			m.l.report(problem(block.DefRange(), block.Range(), "Missing attribute", "%s block needs the attribute %q.", aBlock(block), name))
 		}
 	}
 	for _, inner := range block.Body.Blocks {
@@ -260,7 +267,7 @@ func (m *module) checkBody(block *hclsyntax.Block, schema blockSchema) {
 			if slices.Contains(schema.attributes, inner.Type) {
 				hint = " Did you mean the attribute, with an equals sign?"
 			}
-			m.l.report(problem(inner.TypeRange, block.Range(), "Unknown block", "A %s block holds no block %q.%s", block.Type, inner.Type, hint))
+			m.l.report(problem(inner.TypeRange, block.Range(), "Unknown block", "%s block holds no block %q.%s", aBlock(block), inner.Type, hint))
 			continue
 		}
 		if m.checkLabels(inner, schemas[inner.Type]) {

@@ -88,11 +88,16 @@ func (s *scope) teach(d *hcl.Diagnostic, expr hclsyntax.Expression) *hcl.Diagnos
 			return &taught
 		}
 	}
-	if strings.Contains(d.Detail, "have ware") || strings.Contains(d.Detail, errNoText) {
-		taught.Detail += " A ware has no path and no text: give it a port in the step's inputs and use that path."
+	switch {
+	case strings.Contains(d.Detail, errNoText), strings.Contains(d.Detail, "can't marshal ware"):
+		taught.Detail = "A ware cannot be encoded." + noTextHint
+	case strings.Contains(d.Detail, "have ware"), strings.Contains(d.Detail, "convert ware to"):
+		taught.Detail += noTextHint
 	}
 	return &taught
 }
+
+const noTextHint = " A ware has no path and no text: give it a port in the step's inputs and use that path."
 
 // rootValue returns the value of the name that t begins with.
 func (s *scope) rootValue(t hcl.Traversal) cty.Value {
@@ -150,7 +155,7 @@ func (s *scope) textOf(v cty.Value, at hcl.Range, what string) (string, bool) {
 		if err != nil || converted.IsNull() {
 			hint := ""
 			if v.Type() == wareType {
-				hint = " A ware has no path and no text: give it a port in the step's inputs and use that path."
+				hint = noTextHint
 			}
 			s.problem(at, "Wrong type", "The value of %s must be a string, and this is %s.%s", what, describe(v), hint)
 			return "", false

@@ -17,14 +17,16 @@ import (
 // Limits on what is read. They are far above what people write, and low enough
 // that nothing in a file can exhaust the stack or the memory.
 const (
-	maxFileSize = 32 << 20 // bytes of a formula file, and of what file() reads
+	maxFormula  = 8 << 20  // bytes of a formula file: 40,000 steps written out
+	maxFileSize = 32 << 20 // bytes of what file() reads
 	maxNesting  = 1000     // brackets and operators around one point
+	maxUnclosed = 100_000  // brackets, wherever they stand: no need to look closer
 	maxExponent = 4        // digits in the exponent of a number
 )
 
-// readRegular reads name below root: a regular file of at most maxFileSize bytes.
-// Errors carry no path of this machine.
-func readRegular(root *os.Root, name string) ([]byte, error) {
+// readRegular reads name below root: a regular file of at most limit bytes. Errors
+// carry no path of this machine.
+func readRegular(root *os.Root, name string, limit int64) ([]byte, error) {
 	f, err := root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, plainError(err)
@@ -39,15 +41,15 @@ func readRegular(root *os.Root, name string) ([]byte, error) {
 		return nil, errors.New("it is a directory")
 	case !info.Mode().IsRegular():
 		return nil, errors.New("it is not a regular file")
-	case info.Size() > maxFileSize:
-		return nil, fmt.Errorf("it is larger than %d MiB", maxFileSize>>20)
+	case info.Size() > limit:
+		return nil, fmt.Errorf("it is larger than %d MiB", limit>>20)
 	}
-	src, err := io.ReadAll(io.LimitReader(f, maxFileSize+1))
+	src, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err != nil {
 		return nil, plainError(err)
 	}
-	if len(src) > maxFileSize {
-		return nil, fmt.Errorf("it is larger than %d MiB", maxFileSize>>20)
+	if int64(len(src)) > limit {
+		return nil, fmt.Errorf("it is larger than %d MiB", limit>>20)
 	}
 	return src, nil
 }
@@ -105,12 +107,35 @@ func checkText(src []byte, filename string) *hcl.Diagnostic {
 	if at < 0 {
 		return nil
 	}
+	return problem(rangeOfByte(src, at, filename), hcl.Range{},
+		"Not a text file", "The file has %s. A formula file is UTF-8 text.", what)
+}
+
+// rangeOfByte is the range of one byte of src.
+func rangeOfByte(src []byte, at int, filename string) hcl.Range {
 	line := 1 + bytes.Count(src[:at], []byte{'\n'})
 	column := at - bytes.LastIndexByte(src[:at], '\n')
 	start := hcl.Pos{Line: line, Column: column, Byte: at}
 	end := hcl.Pos{Line: line, Column: column + 1, Byte: at + 1}
-	return problem(hcl.Range{Filename: filename, Start: start, End: end}, hcl.Range{},
-		"Not a text file", "The file has %s. A formula file is UTF-8 text.", what)
+	return hcl.Range{Filename: filename, Start: start, End: end}
+}
+
+// unclosed returns where more than maxUnclosed brackets are open, even counting those
+// in strings and comments, or -1. It keeps such files from being turned into tokens,
+// which take a hundred times their size.
+func unclosed(src []byte) int {
+	depth := 0
+	for i, c := range src {
+		switch c {
+		case '(', '[', '{':
+			if depth++; depth > maxUnclosed {
+				return i
+			}
+		case ')', ']', '}':
+			depth = max(0, depth-1)
+		}
+	}
+	return -1
 }
 
 type lexer func(src []byte, filename string, start hcl.Pos) (hclsyntax.Tokens, hcl.Diagnostics)
@@ -122,6 +147,10 @@ type lexer func(src []byte, filename string, start hcl.Pos) (hclsyntax.Tokens, h
 func checkNesting(src []byte, filename string, lex lexer) *hcl.Diagnostic {
 	if !mayNest(src) {
 		return nil
+	}
+	if at := unclosed(src); at >= 0 {
+		return problem(rangeOfByte(src, at, filename), hcl.Range{}, "Nested too deeply",
+			"More than %d brackets are open here.", maxUnclosed)
 	}
 	tokens, _ := lex(src, filename, hcl.InitialPos)
 	var n nesting

@@ -106,7 +106,7 @@ func readAnywhere(file string) ([]byte, error) {
 		return nil, plainError(err)
 	}
 	defer dir.Close()
-	src, err := readRegular(dir, filepath.Base(file))
+	src, err := readRegular(dir, filepath.Base(file), maxFormula)
 	if err == errEscapes { // a symlink
 		if target, linkErr := filepath.EvalSymlinks(file); linkErr == nil && target != file {
 			return readAnywhere(target)
