@@ -21,8 +21,12 @@ require (
 )
 
 require (
+	github.com/benhoyt/goawk v1.29.1 // indirect
+	github.com/itchyny/gojq v0.12.20 // indirect
+	github.com/itchyny/timefmt-go v0.1.9 // indirect
 	github.com/klauspost/compress v1.20.3 // indirect
 	github.com/ulikunitz/xz v0.5.17 // indirect
+	mvdan.cc/sh/v3 v3.14.1 // indirect
 )
 
 require (

@@ -4,8 +4,6 @@
 // to it over an inherited socket. It is of no use on its own.
 package main
 
-import "C" // await.c
-
 import (
 	"fmt"
 	"os"

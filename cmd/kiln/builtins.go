@@ -1,9 +1,21 @@
 package main
 
-import "github.com/kilnbuild/kiln/plan"
+import (
+	"errors"
+
+	"github.com/kilnbuild/kiln/internal/embedded"
+	"github.com/kilnbuild/kiln/plan"
+)
 
 // builtins returns the wares that kiln carries with it, by the name that a formula
-// gives them.
+// gives them. A kiln built without them has none; its version says so.
 func builtins() (map[string]plan.Builtin, error) {
-	return map[string]plan.Builtin{}, nil
+	id, err := embedded.ToolboxID()
+	if errors.Is(err, embedded.ErrMissing) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return map[string]plan.Builtin{"toolbox": {ID: id, Put: embedded.PutToolbox}}, nil
 }

@@ -1,0 +1,7 @@
+//go:build core
+
+package toolbox
+
+var languages []string
+
+func lookupLanguage(string) (entry, bool) { return entry{}, false }
