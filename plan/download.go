@@ -44,8 +44,8 @@ type download struct {
 }
 
 func (d *download) remove() {
-	d.file.Close()
 	os.Remove(d.file.Name())
+	d.file.Close() // last: it ends the lock that keeps sweepDownloads off
 }
 
 // finalError is an error that trying again cannot change.
@@ -75,7 +75,7 @@ func (d *downloader) get(ctx context.Context, rawURL, wantSHA256 string, progres
 	default:
 		return nil, fmt.Errorf("fetch %s: scheme %q is not supported, use http, https or file", redactURL(rawURL), u.Scheme)
 	}
-	f, err := os.CreateTemp(d.dir, "download-*")
+	f, err := newDownloadFile(d.dir)
 	if err != nil {
 		return nil, fmt.Errorf("fetch %s: %w", redactURL(rawURL), err)
 	}

@@ -11,6 +11,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -230,5 +232,25 @@ func TestDownloadBadURLs(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(fmt.Sprint(err), "secret") {
 			t.Errorf("%s: %v, want %q", rawURL, err, want)
 		}
+	}
+}
+
+// TestDownloadSweep: what a killed process left goes, what one is writing stays.
+func TestDownloadSweep(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"download-1", "other"} {
+		if err := os.WriteFile(dir+"/"+name, []byte("half"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f, err := newDownloadFile(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	sweepDownloads(dir)
+	left, _ := filepath.Glob(dir + "/*")
+	if want := []string{f.Name(), dir + "/other"}; !slices.Equal(left, want) {
+		t.Errorf("left %v, want %v", left, want)
 	}
 }

@@ -64,7 +64,11 @@ func (p *packer) options(w *formula.Ware, lockPath string, progress progressFunc
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return pack.Options{}, err
 	}
-	sum := sha256.Sum256([]byte(path))
+	key, err := sourceKey(w) // a cache serves one root and set of patterns
+	if err != nil {
+		return pack.Options{}, err
+	}
+	sum := sha256.Sum256([]byte(key))
 	cache, err := pack.OpenStatCache(filepath.Join(dir, hex.EncodeToString(sum[:16])))
 	if err != nil {
 		return pack.Options{}, err

@@ -70,6 +70,7 @@ type sources struct {
 	lock     lockUpdate
 	lockPath string
 	progress sync.Mutex
+	sweep    sync.Once
 }
 
 // A source is what one or more wares name alike. It is resolved once.
@@ -287,6 +288,7 @@ func (src *sources) fetchURL(ctx context.Context, w *formula.Ware, sha256 string
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return LockEntry{}, err
 	}
+	src.sweep.Do(func() { sweepDownloads(dir) })
 	d := &downloader{client: src.o.HTTPClient, dir: dir, max: src.o.MaxDownload, pause: pauseTimer}
 	if d.client == nil {
 		d.client = newHTTPClient()
