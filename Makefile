@@ -1,41 +1,51 @@
-# make build   bin/kiln, with its executor and toolbox inside
+# make build   bin/kiln, with what it carries inside it
 # make demo    build, then run examples/hello with a throw-away data directory
 # make test    all tests, as whoever you are
 # make check   what must hold before a change lands: format, vet, staticcheck, race
-# make bench   benchmarks, three runs each
+# make bench   benchmarks, three times each
 #
-# What is needed: Go, a C compiler with static libc, git, make.
+# Needed: Go, a C compiler with a static libc, make, git.
 
-.PHONY: build check test bench demo executor toolbox embed clean
+.PHONY: build embed executor toolbox test check bench demo clean
 .DELETE_ON_ERROR:
 
-E       := internal/embedded
-FILES   := $(E)/files
-SMALL   := -trimpath -buildvcs=false -ldflags='-s -w'
-STATIC  := -trimpath -buildvcs=false -tags netgo,osusergo -ldflags='-s -w -extldflags=-static'
+E     := internal/embedded
+FILES := $(E)/files
+
+CC ?= cc
+GOBUILD := go build -trimpath -buildvcs=false
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-# The go command knows best what is out of date; a file is replaced only when
-# its bytes change, so nothing that embeds it is built again for nothing.
-replace = cmp -s $@.new $@ && rm $@.new || mv $@.new $@
-
 build: embed
-	CGO_ENABLED=0 go build $(SMALL) -o bin/kiln ./cmd/kiln
+	CGO_ENABLED=0 $(GOBUILD) -ldflags '-s -w' -o bin/kiln ./cmd/kiln
+
+# The go command knows what is out of date. A file is replaced only when its bytes
+# change, so that nothing that embeds it is built again for nothing.
+replace = { cmp -s $@.new $@ && rm $@.new || mv $@.new $@; }
 
 embed: executor toolbox
 	@test -e $(FILES)/toolbox.id -a -e $(FILES)/toolbox.applets || rm -f $(E)/carried.go
 	@cd $(E) && go run ./gen
 
-executor: $(FILES)/executor
+executor: $(FILES)/executor $(FILES)/enter
 toolbox: $(FILES)/toolbox $(FILES)/toolbox-languages
 
 .PHONY: $(FILES)/executor $(FILES)/toolbox $(FILES)/toolbox-languages
-$(FILES)/executor:
-	@CGO_ENABLED=1 go build $(STATIC) -o $@.new ./cmd/kiln-executor && $(replace)
+
+# The executor is static, since it runs in containers that hold nothing else.
+$(FILES)/executor: $(FILES)/enter
+	@CGO_ENABLED=1 $(GOBUILD) -tags 'osusergo netgo' -ldflags '-s -w -linkmode external -extldflags -static' \
+		-o $@.new ./cmd/kiln-executor && $(replace)
+
+# No C library, no build id: a few pages that a container starts at once.
+$(FILES)/enter: cmd/kiln-enter/enter.c
+	$(CC) -Os -Wall -Wextra -Werror -static -nostdlib -ffreestanding -fno-stack-protector \
+		-fno-asynchronous-unwind-tables -fno-pie -no-pie -Wl,--build-id=none -Wl,-z,noexecstack -s -o $@ $<
+
 $(FILES)/toolbox:
-	@CGO_ENABLED=0 go build $(SMALL) -tags core -o $@.new ./cmd/kiln-toolbox && $(replace)
+	@CGO_ENABLED=0 $(GOBUILD) -ldflags '-s -w' -tags core -o $@.new ./cmd/kiln-toolbox && $(replace)
 $(FILES)/toolbox-languages:
-	@CGO_ENABLED=0 go build $(SMALL) -o $@.new ./cmd/kiln-toolbox && $(replace)
+	@CGO_ENABLED=0 $(GOBUILD) -ldflags '-s -w' -o $@.new ./cmd/kiln-toolbox && $(replace)
 
 test: build
 	go test ./...

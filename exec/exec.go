@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/kilnbuild/kiln/exec/container"
 	"github.com/kilnbuild/kiln/plan"
 	"github.com/kilnbuild/kiln/warehouse"
 )
@@ -18,14 +19,14 @@ import (
 type Options struct {
 	Warehouse *warehouse.Local
 	Memos     *warehouse.Memos
-	Jobs      int                    // steps running at once; 0: one per core
-	KeepGoing bool                   // after a failure, run what does not depend on it
-	Force     bool                   // run steps although they are remembered
-	Targets   []string               // step addresses; with what they need. Empty: all steps
-	Observe   func(Event)            // called from one goroutine, in order; may be nil
-	Version   string                 // of kiln, for memos
-	Executor  func() ([]byte, error) // the executor's executable; called when the first step must run
-	MaxPIDs   uint64                 // processes one step may have; 0: DefaultMaxPIDs
+	Jobs      int                                // steps running at once; 0: one per core
+	KeepGoing bool                               // after a failure, run what does not depend on it
+	Force     bool                               // run steps although they are remembered
+	Targets   []string                           // step addresses; with what they need. Empty: all steps
+	Observe   func(Event)                        // called from one goroutine, in order; may be nil
+	Version   string                             // of kiln, for memos
+	Binaries  func() (container.Binaries, error) // called when the first step must run
+	MaxPIDs   uint64                             // processes one step may have; 0: DefaultMaxPIDs
 }
 
 // DefaultMaxPIDs is how many processes a step may have unless Options say otherwise:

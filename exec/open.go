@@ -24,10 +24,10 @@ func (r *run) openBackend() error {
 }
 
 func (r *run) openContainer() (backend, error) {
-	if r.Executor == nil {
+	if r.Binaries == nil {
 		return nil, errors.New("no executor was given")
 	}
-	binary, err := r.Executor()
+	binaries, err := r.Binaries()
 	if err != nil {
 		return nil, fmt.Errorf("load executor: %w", err)
 	}
@@ -38,7 +38,7 @@ func (r *run) openContainer() (backend, error) {
 		maxPIDs = DefaultMaxPIDs
 	}
 	x, err := container.Start(r.ctx, container.Config{
-		Binary: binary, Warehouse: r.Warehouse.Dir(), Run: hex.EncodeToString(id[:]), MaxPIDs: maxPIDs,
+		Binaries: binaries, Warehouse: r.Warehouse.Dir(), Run: hex.EncodeToString(id[:]), MaxPIDs: maxPIDs,
 	})
 	if err != nil {
 		return nil, err

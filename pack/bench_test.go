@@ -133,3 +133,20 @@ func benchmarkCheck(b *testing.B, l *warehouse.Local, rec warehouse.Record) {
 		b.Error("the fileset was hashed again")
 	}
 }
+
+func BenchmarkScanCached(b *testing.B) {
+	root := toolchain(b)
+	c, err := OpenStatCache(filepath.Join(b.TempDir(), "cache"))
+	must(b, err)
+	o := Options{Cache: c}
+	want, err := Scan(context.Background(), root, o)
+	must(b, err)
+	b.ReportAllocs()
+	for b.Loop() {
+		got, err := Scan(context.Background(), root, o)
+		must(b, err)
+		if got != want {
+			b.Fatalf("got %v, want %v", got, want)
+		}
+	}
+}

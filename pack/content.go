@@ -66,9 +66,9 @@ func (w *walk) hashContent(src source, dst int, size int64, n *node, s *scratch)
 	}
 	s.sha256.Sum(n.digest.sum[:0])
 	if tar {
-		var content [48]byte
-		s.sha384.Sum(content[:0])
-		n.rio = rioFile(n, &content, s)
+		n.content = new([48]byte)
+		s.sha384.Sum(n.content[:0])
+		n.rio = rioFile(n, n.content, s)
 	}
 	return nil
 }

@@ -26,6 +26,13 @@ func ingest(ctx context.Context, l *warehouse.Local, path string, o Options) (re
 	if err != nil {
 		return rec, err
 	}
+	if w.cache != nil && len(w.cache.known) > 0 {
+		if r, err := Scan(ctx, path, o); err == nil {
+			if rec, err := l.Get(r.ID); err == nil {
+				return rec.WithoutDirs(), nil
+			}
+		}
+	}
 	w.keepDirs = true
 	staged, err := l.Stage("ingest")
 	if err != nil {
@@ -44,6 +51,7 @@ func ingest(ctx context.Context, l *warehouse.Local, path string, o Options) (re
 	if err != nil {
 		return rec, err
 	}
+	w.cache.save()
 	rec = w.record(r, root)
 	return rec.WithoutDirs(), l.Commit(staged, rec)
 }
@@ -132,6 +140,7 @@ func (w *walk) ingestFile(d *dir, n *node, st *unix.Stat_t, s *scratch) error {
 	if err := unchanged(fd, st); err != nil {
 		return err
 	}
+	w.cache.put(join(d.rel, n.name), n.seen, n.digest.sum, n.content)
 	return finish(to, n)
 }
 

@@ -22,6 +22,7 @@ func Scan(ctx context.Context, path string, o Options) (Result, error) {
 	if err != nil {
 		return Result{}, fmt.Errorf("scan %s: %w", path, err)
 	}
+	w.cache.save()
 	return r, nil
 }
 
@@ -34,7 +35,10 @@ func newWalk(ctx context.Context, o Options, v visitor) (*walk, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &walk{ctx: ctx, o: o, v: v, match: match, hash: true, needRel: match != nil || o.Cache != nil}, nil
+	return &walk{
+		ctx: ctx, o: o, v: v, match: match, hash: true,
+		cache: o.Cache.begin(), needRel: match != nil || o.Cache != nil,
+	}, nil
 }
 
 // host walks the fileset at a path of the host, through a symlink if there is one.
@@ -147,7 +151,31 @@ func (scanner) visit(w *walk, d *dir, n *node, s *scratch) error {
 	if n.meta.kind != kindFile {
 		return w.describe(d, n, &st, s)
 	}
+	if w.cache != nil {
+		if known, err := w.recall(d, n, &st, s); known || err != nil {
+			return err
+		}
+	}
 	return w.scanFile(d, n, &st, s)
+}
+
+// recall takes a file's digest from the cache, if it is known there.
+func (w *walk) recall(d *dir, n *node, st *unix.Stat_t, s *scratch) (known bool, err error) {
+	if err := lstatat(d.fd, n.name, st); err != nil {
+		return false, changed(err)
+	}
+	c := w.cache.get(join(d.rel, n.name), seenOf(st), w.o.Packtype == Tar)
+	if c == nil {
+		return false, nil
+	}
+	if err := w.describeStat(d, n, st, s); err != nil {
+		return true, err
+	}
+	n.digest = digest{c.sum, st.Size}
+	if w.o.Packtype == Tar {
+		n.rio = rioFile(n, c.content, s)
+	}
+	return true, nil
 }
 
 func (w *walk) scanFile(d *dir, n *node, st *unix.Stat_t, s *scratch) error {
@@ -162,7 +190,11 @@ func (w *walk) scanFile(d *dir, n *node, st *unix.Stat_t, s *scratch) error {
 	if err := w.hashContent(fdSource(fd), -1, st.Size, n, s); err != nil {
 		return err
 	}
-	return unchanged(fd, st)
+	if err := unchanged(fd, st); err != nil {
+		return err
+	}
+	w.cache.put(join(d.rel, n.name), n.seen, n.digest.sum, n.content)
+	return nil
 }
 
 func (scanner) leave(w *walk, d *dir) error {

@@ -16,15 +16,16 @@ import (
 
 // A node is one entry of a directory while its fileset is walked.
 type node struct {
-	name   string
-	meta   meta
-	digest digest    // of a file's content, of a directory's message
-	rio    *[48]byte // Tar: the node's rio hash, once known
-	seen   seen      // what a stamp covers
-	stamp  [sha256.Size]byte
-	sub    *dir // a directory's, until it has been left
-	skip   bool // it is no part of the ware
-	maybe  bool // a directory that counts only if something in it does
+	name    string
+	meta    meta
+	digest  digest    // of a file's content, of a directory's message
+	content *[48]byte // Tar: SHA-384 of a file's content
+	rio     *[48]byte // Tar: the node's rio hash
+	seen    seen      // what a stamp covers
+	stamp   [sha256.Size]byte
+	sub     *dir // a directory's, until it has been left
+	skip    bool // it is no part of the ware
+	maybe   bool // a directory that counts only if something in it does
 }
 
 // A dir is a directory between being listed and being left. It holds its
@@ -63,6 +64,7 @@ type walk struct {
 	hash     bool // make ids, not just stamps
 	keepDirs bool // collect Directory messages
 	needRel  bool // fill in dir.rel
+	cache    *cacheWalk
 
 	mu      sync.Mutex
 	wake    sync.Cond

@@ -81,6 +81,9 @@ func (p *Plan) Explain(ctx context.Context, steps []*Step, o ExplainOptions) ([]
 	for i, s := range steps {
 		x.at[s.Index] = int32(i)
 	}
+	if o.History != nil && len(steps) >= cacheFrom {
+		x.cache = readMemoCache(o.History.memoPath())
+	}
 	for _, level := range levels(steps, len(p.Steps)) {
 		if err := ctx.Err(); err != nil {
 			return nil, fmt.Errorf("explain the plan: %w", err)
@@ -115,6 +118,7 @@ func levels(steps []*Step, total int) [][]*Step {
 
 type explainer struct {
 	p      *Plan
+	cache  memoCache // may be nil
 	o      ExplainOptions
 	at     []int32 // by Step.Index: index in result, or -1
 	result []Explanation
@@ -172,7 +176,7 @@ func (x *explainer) explain(e *Explanation, s *Step) {
 		e.Reasons = []Reason{{Kind: ReasonForced, Text: "forced"}}
 		return
 	}
-	memo, reason := Remembered(&resolved, x.o.Warehouse, x.o.Memos)
+	memo, reason := remembered(&resolved, x.o.Warehouse, x.o.Memos, x.cache)
 	if memo == nil {
 		e.Reasons = []Reason{reason}
 		return
@@ -201,7 +205,11 @@ func containsReason(reasons []Reason, r Reason) bool {
 // of the step's outputs, and their wares are in the warehouse. Otherwise the memo
 // is nil and the reason says which of these is not so.
 func Remembered(r *Resolved, wares *warehouse.Local, memos *warehouse.Memos) (*warehouse.Memo, Reason) {
-	memo, err := memos.Get(r.Key)
+	return remembered(r, wares, memos, nil)
+}
+
+func remembered(r *Resolved, wares *warehouse.Local, memos *warehouse.Memos, cache memoCache) (*warehouse.Memo, Reason) {
+	memo, err := cache.get(memos, r.Key)
 	if err != nil {
 		reason := Reason{Kind: ReasonNoMemo, Text: "no memo of it: " + err.Error()}
 		if missing := (*warehouse.MissingError)(nil); errors.As(err, &missing) && missing.Reason == nil {

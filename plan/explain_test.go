@@ -52,7 +52,7 @@ func (w *world) run(p *Plan) {
 			w.t.Fatal(err)
 		}
 	}
-	if err := p.OpenHistory(w.dir).Save(p, MadeBy(made), func(*Step) bool { return true }); err != nil {
+	if err := p.OpenHistory(w.dir).Save(p, w.Memos, MadeBy(made), func(*Step) bool { return true }); err != nil {
 		w.t.Fatal(err)
 	}
 }
@@ -226,7 +226,7 @@ func TestHistoryKeeps(t *testing.T) {
 	w.run(diamond(t))
 	p := diamond(t)
 	h := p.OpenHistory(w.dir)
-	if err := h.Save(p, nil, func(s *Step) bool { return s.Addr == "step.d" }); err != nil {
+	if err := h.Save(p, w.Memos, nil, func(s *Step) bool { return s.Addr == "step.d" }); err != nil {
 		t.Fatal(err)
 	}
 	h = p.OpenHistory(w.dir)
@@ -250,26 +250,60 @@ func TestRememberedDamagedMemo(t *testing.T) {
 	}
 }
 
-// BenchmarkNothingChanged10000 is the check that nothing has to run, from a formula
-// that is loaded: graph, keys, memos, presence of output wares.
+const tenThousandText = `
+ware "src" {
+  path = "src"
+}
+
+step "each" {
+  for_each = toset(flatten([for i in range(100) : [for j in range(100) : "${i}-${j}"]]))
+  inputs   = { "/" = ware.src, "$KEY" = each.key }
+  script   = ["set -e", "echo ${each.key} > /out/file", "sha256sum /out/file > /out/sum"]
+  outputs  = { out = "/out" }
+}
+`
+
+// BenchmarkNothingChanged10000 is all of kiln's check that nothing has to run: load
+// the formula, resolve, keys, memos, presence of output wares. The second part is
+// the same without the formula and its sources.
 func BenchmarkNothingChanged10000(b *testing.B) {
-	w := newWorld(b)
-	p := tenThousand(b)
-	w.run(p)
-	b.ReportAllocs()
-	for b.Loop() {
-		p, err := New(p.Formula, p.Wares)
-		if err != nil {
-			b.Fatal(err)
+	pr := newProject(b, nil)
+	pr.write("kiln.hcl", tenThousandText)
+	pr.write("src/file", "text")
+	load := func() *Plan {
+		f, diags := formula.Load(pr.dir, formula.LoadOptions{})
+		if diags.HasErrors() {
+			b.Fatal(diags)
 		}
-		o := w.ExplainOptions
-		o.History = p.OpenHistory(w.dir)
+		p, diags := Resolve(b.Context(), f, pr.options)
+		if diags.HasErrors() {
+			b.Fatal(diags)
+		}
+		return p
+	}
+	check := func(p *Plan) {
+		o := pr.ExplainOptions
+		o.History = p.OpenHistory(pr.world.dir)
 		all, err := p.Explain(b.Context(), p.Steps, o)
-		if err != nil {
-			b.Fatal(err)
+		if err != nil || len(all) != 10000 {
+			b.Fatalf("%d steps, %v", len(all), err)
 		}
 		if i := slices.IndexFunc(all, func(e Explanation) bool { return e.State != StateRemembered }); i >= 0 {
 			b.Fatalf("%s", lines(all[i:i+1]))
 		}
 	}
+	pr.run(load())
+	b.Run("all", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			check(load())
+		}
+	})
+	p := load()
+	b.Run("check", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			check(p)
+		}
+	})
 }

@@ -68,10 +68,14 @@ func (h *History) read() (digest string, body []byte, ok bool) {
 	return digest, body, ok && tagged
 }
 
+// memoPath is where the memos of the formula are cached.
+func (h *History) memoPath() string { return strings.TrimSuffix(h.path, ".json") + ".memos" }
+
 // Save remembers the steps that have ended well: done is false for the others, of
-// which what was known before is kept, as it is for steps not in the formula now,
-// up to a limit. Nothing is written when nothing changed.
-func (h *History) Save(p *Plan, outputs OutputFunc, done func(*Step) bool) error {
+// which what was known before is kept. Steps that the formula does not have now are
+// forgotten. Nothing is written when nothing changed. memos are those of the steps;
+// a later Explain reads them faster for it.
+func (h *History) Save(p *Plan, memos *warehouse.Memos, outputs OutputFunc, done func(*Step) bool) error {
 	resolved := make([]Resolved, 0, len(p.Steps))
 	digest := sha256.New()
 	for _, s := range p.Steps {
@@ -100,7 +104,11 @@ func (h *History) Save(p *Plan, outputs OutputFunc, done func(*Step) bool) error
 		r := &resolved[i]
 		next[r.Addr] = past{string(r.Key), partsOf(r)}
 	}
-	if err := h.write(sum, encodeHistory(next)); err != nil {
+	err := replaceCache(h.path, append([]byte(historyTag+sum+"\n"), encodeHistory(next)...))
+	if err == nil && len(resolved) >= cacheFrom {
+		err = replaceCache(h.memoPath(), encodeMemoCache(memos, resolved))
+	}
+	if err != nil {
 		return fmt.Errorf("remember why: %w", err)
 	}
 	h.last = next
@@ -121,19 +129,20 @@ func (h *History) digest() (string, bool) {
 	return strings.CutPrefix(string(line), historyTag)
 }
 
-// write replaces the file. It is not synced: after a power cut it may be gone.
-func (h *History) write(digest string, body []byte) error {
-	if err := os.MkdirAll(filepath.Dir(h.path), 0o700); err != nil {
+// replaceCache gives the file at path the content data. It is not synced: after a
+// power cut it may be gone, or cut short.
+func replaceCache(path string, data []byte) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Dir(h.path), ".history-*")
+	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(append([]byte(historyTag+digest+"\n"), body...))
+	_, err = f.Write(data)
 	err = cmp.Or(err, f.Close())
 	if err == nil {
-		err = os.Rename(f.Name(), h.path)
+		err = os.Rename(f.Name(), path)
 	}
 	if err != nil {
 		os.Remove(f.Name())

@@ -4,14 +4,17 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 
 	"github.com/kilnbuild/kiln/formula"
 	"github.com/kilnbuild/kiln/pack"
+	"github.com/kilnbuild/kiln/pack/archive"
 	"github.com/kilnbuild/kiln/warehouse"
 )
 
@@ -98,18 +101,36 @@ var patternEscaper = strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `
 func escapePattern(path string) string { return patternEscaper.Replace(path) }
 
 // unpack puts what was downloaded into the warehouse: an archive unpacked, anything
-// else as a ware that is one file.
+// else as a ware that is one file, mode 0644. What is named like an archive has to
+// be one: a server's error page is not taken for the ware.
 func (p *packer) unpack(ctx context.Context, w *formula.Ware, dl *download, progress progressFunc) (warehouse.WareID, error) {
 	filters, err := pack.ParseFilters(w.Source.Filters)
 	if err != nil {
 		return warehouse.WareID{}, err
 	}
-	r, err := pack.Ingest(ctx, p.o.Warehouse, dl.file.Name(), pack.Options{Filters: filters, Progress: progress.entries()})
-	if err != nil {
-		return warehouse.WareID{}, fmt.Errorf("unpack %s: %w", redactURL(w.Source.URL), err)
+	o := pack.Options{Filters: filters, Progress: progress.entries()}
+	r, err := archive.Unpack(ctx, p.o.Warehouse, dl.file, pack.ArchiveOptions{
+		Options: o, Strip: w.Source.Strip, Name: redactURL(w.Source.URL), MaxBytes: p.o.MaxDownload,
+	})
+	if !errors.Is(err, archive.ErrFormat) {
+		return r.ID, err
 	}
-	return r.ID, nil
+	if w.Source.Strip != 0 {
+		return warehouse.WareID{}, fmt.Errorf("strip = %d: %w", w.Source.Strip, err)
+	}
+	if namedArchive.MatchString(dl.name) {
+		return warehouse.WareID{}, fmt.Errorf("%w, although it is named like an archive", err)
+	}
+	if err := dl.file.Chmod(0o644); err != nil {
+		return warehouse.WareID{}, err
+	}
+	r, err = pack.Ingest(ctx, p.o.Warehouse, dl.file.Name(), o)
+	return r.ID, err
 }
+
+// namedArchive matches the names of files that are to be unpacked, now or by a
+// later kiln: taking one for a file would give its ware another id then.
+var namedArchive = regexp.MustCompile(`(?i)\.(tar|tgz|tbz2?|txz|tzst|zip|tar\.[a-z0-9]+)$`)
 
 var knownFilters sync.Map // string → string, see canonicalFilters
 

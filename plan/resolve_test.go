@@ -1,6 +1,9 @@
 package plan
 
 import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
 	"context"
 	"errors"
 	"io"
@@ -268,6 +271,77 @@ func TestResolveURL(t *testing.T) {
 	src.SHA256 = hexSum("four")
 	if diags := pr.fail(); !hasDiag(diags, "Hash mismatch", 10) || !strings.Contains(diags.Error(), hexSum("three")) || !strings.Contains(diags.Error(), hexSum("four")) {
 		t.Errorf("sha256 added that is wrong: %v", diags)
+	}
+}
+
+// TestResolveArchive: an archive becomes the ware that its content is, whatever
+// packed it; what is no archive becomes a file, unless it should have been one.
+func TestResolveArchive(t *testing.T) {
+	var files sync.Map
+	base := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		data, _ := files.Load(r.URL.Path)
+		w.Write(data.([]byte))
+	})
+	var packed bytes.Buffer
+	z := gzip.NewWriter(&packed)
+	tw := tar.NewWriter(z)
+	for _, name := range []string{"lua-5/a.txt", "lua-5/doc/b.txt"} {
+		if err := tw.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: 1, Typeflag: tar.TypeReg}); err != nil {
+			t.Fatal(err)
+		}
+		io.WriteString(tw, "a")
+	}
+	if err := errors.Join(tw.Close(), z.Close()); err != nil {
+		t.Fatal(err)
+	}
+	files.Store("/lua.tar.gz", packed.Bytes())
+	files.Store("/file", []byte("text"))
+	files.Store("/page.tar.gz", []byte("<html>not found</html>"))
+	files.Store("/cut.tar.gz", packed.Bytes()[:packed.Len()/2])
+	pr := newProject(t, map[string]formula.Source{
+		"ware.file": {Kind: formula.SourceURL, URL: base + "/file"},
+		"ware.lua":  {Kind: formula.SourceURL, URL: base + "/lua.tar.gz", Strip: 1},
+		"ware.tree": {Kind: formula.SourcePath, Path: "tree"},
+	})
+	pr.write("tree/a.txt", "a")
+	pr.write("tree/doc/b.txt", "a")
+	for _, dir := range []string{"tree", "tree/doc"} { // whatever the umask
+		if err := os.Chmod(filepath.Join(pr.dir, dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, file := range []string{"tree/a.txt", "tree/doc/b.txt"} {
+		if err := os.Chmod(filepath.Join(pr.dir, file), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p, _ := pr.resolve()
+	if p.Wares["ware.lua"] != p.Wares["ware.tree"] {
+		t.Errorf("unpacked to %s, want %s", p.Wares["ware.lua"], p.Wares["ware.tree"])
+	}
+	rec, err := pr.Warehouse.Get(p.Wares["ware.file"])
+	if err != nil || !rec.File {
+		t.Fatalf("%+v, %v", rec, err)
+	}
+	info, err := os.Stat(pr.Warehouse.Fileset(rec))
+	if err != nil || info.Mode() != 0o644 {
+		t.Errorf("file %v, %v", info.Mode(), err)
+	}
+	for path, want := range map[string]string{
+		"/page.tar.gz": "although it is named like an archive",
+		"/cut.tar.gz":  "the archive is truncated",
+	} {
+		bad := newProject(t, map[string]formula.Source{"ware.a": {Kind: formula.SourceURL, URL: base + path}})
+		if diags := bad.fail(); !strings.Contains(diags.Error(), want) {
+			t.Errorf("%s: %v, want %q", path, diags, want)
+		}
+		if recs, _ := bad.Warehouse.List(t.Context()); len(recs) != 0 {
+			t.Errorf("%s: left %v", path, recs)
+		}
+	}
+	bad := newProject(t, map[string]formula.Source{"ware.a": {Kind: formula.SourceURL, URL: base + "/file", Strip: 1}})
+	if diags := bad.fail(); !strings.Contains(diags.Error(), "strip = 1: ") {
+		t.Errorf("strip of a file: %v", diags)
 	}
 }
 

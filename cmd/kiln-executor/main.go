@@ -4,6 +4,8 @@
 // to it over an inherited socket. It is of no use on its own.
 package main
 
+import "C" // await.c
+
 import (
 	"fmt"
 	"os"

@@ -8,10 +8,10 @@ import (
 )
 
 // builtins returns the wares that kiln carries with it, by the name that a formula
-// gives them. A kiln built without them has none; its version says so.
+// gives them. A kiln built without them has none.
 func builtins() (map[string]plan.Builtin, error) {
 	id, err := embedded.ToolboxID()
-	if errors.Is(err, embedded.ErrMissing) {
+	if errors.Is(err, embedded.ErrNotBuilt) {
 		return nil, nil
 	}
 	if err != nil {

@@ -19,9 +19,15 @@ import (
 	"github.com/kilnbuild/kiln/exec/container/wire"
 )
 
+// Binaries are the executables a run needs besides kiln: static, for this machine.
+type Binaries struct {
+	Executor []byte // cmd/kiln-executor
+	Enter    []byte // cmd/kiln-enter
+}
+
 // Config says where and how the executor runs.
 type Config struct {
-	Binary    []byte // the executor's executable
+	Binaries  Binaries
 	Warehouse string // absolute path of the local warehouse
 	Run       string // names this run's work directory; unique among live runs
 	MaxPIDs   uint64 // processes a job may have; 0: no limit
@@ -41,12 +47,17 @@ type Executor struct {
 // Start enters the namespaces and waits until the executor can take jobs. The
 // error is a *Refused where the system does not allow it.
 func Start(ctx context.Context, c Config) (*Executor, error) {
-	exe, err := seal(c.Binary)
+	exe, err := seal("kiln-executor", c.Binaries.Executor)
 	if err != nil {
 		return nil, fmt.Errorf("load executor: %w", err)
 	}
 	defer exe.Close()
-	x, err := spawn(ctx, exe)
+	enter, err := seal("kiln-enter", c.Binaries.Enter)
+	if err != nil {
+		return nil, fmt.Errorf("load kiln-enter: %w", err)
+	}
+	defer enter.Close()
+	x, err := spawn(ctx, exe, enter)
 	if err != nil {
 		return nil, err
 	}
@@ -65,7 +76,7 @@ func Start(ctx context.Context, c Config) (*Executor, error) {
 }
 
 // spawn starts the executor in its namespaces with ids mapped.
-func spawn(ctx context.Context, exe *os.File) (*Executor, error) {
+func spawn(ctx context.Context, exe, enter *os.File) (*Executor, error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("make executor socket: %w", err)
@@ -83,7 +94,7 @@ func spawn(ctx context.Context, exe *os.File) (*Executor, error) {
 	x.cmd.Dir = "/"
 	x.cmd.Env = []string{"PATH=/usr/bin:/bin"}
 	x.cmd.Stderr = x.stderr
-	x.cmd.ExtraFiles = []*os.File{theirs}
+	x.cmd.ExtraFiles = []*os.File{theirs, enter} // in the order of package executor's constants
 	x.cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET |
 			unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP,
@@ -180,15 +191,15 @@ func (x *Executor) Kill() {
 // seal puts an executable into a sealed memory file: it runs from a noexec
 // directory too, nothing in a container can change it, and libcontainer need not
 // copy it for every container.
-func seal(binary []byte) (*os.File, error) {
-	fd, err := unix.MemfdCreate("kiln-executor", unix.MFD_ALLOW_SEALING|unix.MFD_CLOEXEC|unix.MFD_EXEC)
+func seal(name string, binary []byte) (*os.File, error) {
+	fd, err := unix.MemfdCreate(name, unix.MFD_ALLOW_SEALING|unix.MFD_CLOEXEC|unix.MFD_EXEC)
 	if errors.Is(err, unix.EINVAL) { // before Linux 6.3
-		fd, err = unix.MemfdCreate("kiln-executor", unix.MFD_ALLOW_SEALING|unix.MFD_CLOEXEC)
+		fd, err = unix.MemfdCreate(name, unix.MFD_ALLOW_SEALING|unix.MFD_CLOEXEC)
 	}
 	if err != nil {
 		return nil, os.NewSyscallError("memfd_create", err)
 	}
-	f := os.NewFile(uintptr(fd), "kiln-executor")
+	f := os.NewFile(uintptr(fd), name)
 	if _, err := f.Write(binary); err != nil {
 		f.Close()
 		return nil, err

@@ -1,6 +1,7 @@
-// Package embedded holds what a kiln binary carries in itself: the executor and the
-// content of the builtin ware "toolbox". `make build` puts both in place; built
-// without it, this package still compiles and its functions say so.
+// Package embedded holds what a kiln binary carries in itself: the executables of
+// the executor and the content of the builtin ware "toolbox". The Makefile builds
+// them; a kiln built without it, by go build alone, has none and says so when
+// one is needed.
 package embedded
 
 import (
@@ -14,34 +15,34 @@ import (
 	"github.com/kilnbuild/kiln/warehouse"
 )
 
-// What carried.go sets, which the Makefile writes. The bytes are not to be changed.
+// What carried.go sets, which the Makefile has written. It embeds each file as a
+// variable, not all of them as an embed.FS, because reading that copies.
 var (
 	executor         []byte
+	enter            []byte
 	toolbox          []byte
 	toolboxLanguages []byte
 	toolboxApplets   string
 	toolboxID        string
 )
 
-// ErrMissing says that kiln was built without what is asked for.
-var ErrMissing = errors.New("run make build")
+// ErrNotBuilt says that this kiln was built without what was asked for.
+var ErrNotBuilt = errors.New("this kiln was built without it: run make build")
 
-// Executor returns the executable of the executor, a static binary for this
-// platform. The caller must not change it. The error matches ErrMissing.
-func Executor() ([]byte, error) {
-	if len(executor) == 0 {
-		return nil, fmt.Errorf("this kiln was built without its executor: %w", ErrMissing)
-	}
-	return executor, nil
-}
+// Executor returns the executable of cmd/kiln-executor. It must not be changed.
+func Executor() ([]byte, error) { return carried("executor", executor) }
 
-// Toolbox returns the toolbox's multi-call binary. The caller must not change it. The
-// error matches ErrMissing.
-func Toolbox() ([]byte, error) {
-	if len(toolbox) == 0 || len(toolboxLanguages) == 0 {
-		return nil, fmt.Errorf("this kiln was built without its toolbox: %w", ErrMissing)
+// Enter returns the executable of cmd/kiln-enter. It must not be changed.
+func Enter() ([]byte, error) { return carried("enter", enter) }
+
+// Toolbox returns the toolbox's main executable. It must not be changed.
+func Toolbox() ([]byte, error) { return carried("toolbox", toolbox) }
+
+func carried(name string, data []byte) ([]byte, error) {
+	if len(data) == 0 {
+		return nil, fmt.Errorf("%s: %w", name, ErrNotBuilt)
 	}
-	return toolbox, nil
+	return data, nil
 }
 
 // ToolboxID returns the ware id of the toolbox, without hashing anything.

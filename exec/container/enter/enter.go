@@ -1,14 +1,9 @@
-// Package enter is the last step into a container: linked into the executor, it
-// makes a process that libcontainer has set up, and that was started with
-// Env, wait for a Message, install the seccomp filter, and become the command.
-// It runs before the Go runtime, so a container starts one runtime, not two, and
-// a container can be made before it is known what will be mounted in it.
+// Package enter is the last step into a container. The program kiln-enter, in
+// cmd/kiln-enter, is started by libcontainer as a container's command, waits for a
+// Message, installs the seccomp filter, and becomes the command. So a container
+// can be made before it is known what will be mounted in it, and the filter need
+// not allow what making a container takes.
 package enter
-
-/*
-#cgo CFLAGS: -Wall -Wextra -Os
-*/
-import "C"
 
 import (
 	"encoding/binary"
@@ -19,13 +14,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What a process must be started with: Env as its whole environment, the
-// executor's own executable at ExeFD, a stream socket at ControlFD.
+// What kiln-enter must be started with: itself at ExeFD, by the name ExePath, and a
+// stream socket at ControlFD. Descriptors from FirstFD on are the command's.
 const (
-	Env       = "KILN_ENTER=1"
 	ExeFD     = 3
-	ControlFD = 4
 	ExePath   = "/proc/self/fd/3"
+	ControlFD = 4
+	FirstFD   = 5
 )
 
 // A Message says what the process becomes.
@@ -73,7 +68,7 @@ func (e *Error) Error() string {
 // Result reads from the control socket until the command runs (nil) or could not
 // be run (an *Error).
 func Result(control io.Reader) error {
-	var report [5]byte
+	var report [3]byte
 	n, err := io.ReadFull(control, report[:])
 	switch {
 	case errors.Is(err, io.EOF), errors.Is(err, unix.ECONNRESET) && n == 0:

@@ -24,8 +24,9 @@ var jobNamespaces = []configs.NamespaceType{
 
 const flagsSafe = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
 
-// containerConfig is what every container has in common.
-func containerConfig(root string, capabilities []string) *configs.Config {
+// containerConfig is what every container has in common. dev is what it finds at
+// /dev, mounted with the flags it should have.
+func containerConfig(root, dev string, capabilities []string) *configs.Config {
 	config := &configs.Config{
 		Rootfs:            root,
 		ParentDeathSignal: int(unix.SIGKILL),
@@ -38,7 +39,7 @@ func containerConfig(root string, capabilities []string) *configs.Config {
 		Hostname:          "kiln",
 		Mounts: []*configs.Mount{
 			{Source: "proc", Destination: "/proc", Device: "proc", Flags: flagsSafe},
-			{Source: deviceDir, Destination: "/dev", Device: "bind", Flags: unix.MS_BIND | unix.MS_REC | unix.MS_NOSUID | unix.MS_NOEXEC | unix.MS_RDONLY},
+			{Source: dev, Destination: "/dev", Device: "bind", Flags: unix.MS_BIND | unix.MS_REC},
 		},
 	}
 	for _, ns := range jobNamespaces {
@@ -48,12 +49,8 @@ func containerConfig(root string, capabilities []string) *configs.Config {
 }
 
 // jobConfig is containerConfig with what a step's command finds around it.
-func jobConfig(root string, hello wire.Hello) *configs.Config {
-	config := containerConfig(root, hello.Capabilities)
-	config.Mounts = append(config.Mounts,
-		&configs.Mount{Source: "devpts", Destination: "/dev/pts", Device: "devpts", Flags: unix.MS_NOSUID | unix.MS_NOEXEC, Data: "newinstance,ptmxmode=0666,mode=0620"},
-		&configs.Mount{Source: "shm", Destination: "/dev/shm", Device: "tmpfs", Flags: flagsSafe, Data: "mode=1777,size=67108864"},
-	)
+func jobConfig(root, dev string, hello wire.Hello) *configs.Config {
+	config := containerConfig(root, dev, hello.Capabilities)
 	config.Networks = []*configs.Network{{Type: "loopback"}}
 	config.MaskPaths = maskedPaths
 	config.ReadonlyPaths = readonlyPaths

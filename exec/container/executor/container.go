@@ -22,12 +22,12 @@ type container struct {
 // streams are the files a container's process gets besides those enter needs.
 type streams struct {
 	stdout, stderr *os.File
-	extra          []*os.File // from descriptor 5 on
+	extra          []*os.File // from enter.FirstFD on
 	uid, gid       int
 }
 
 // create makes a container and leaves its first process waiting in package enter.
-func create(id string, config *configs.Config, exe *os.File, s streams) (*container, error) {
+func create(id string, config *configs.Config, enterExe *os.File, s streams) (*container, error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("make control socket: %w", err)
@@ -41,12 +41,11 @@ func create(id string, config *configs.Config, exe *os.File, s streams) (*contai
 	}
 	process := &libcontainer.Process{
 		Args:       []string{enter.ExePath},
-		Env:        []string{enter.Env},
 		Cwd:        "/",
 		UID:        s.uid,
 		GID:        s.gid,
 		Init:       true,
-		ExtraFiles: append([]*os.File{exe, inside}, s.extra...),
+		ExtraFiles: append([]*os.File{enterExe, inside}, s.extra...),
 	}
 	if s.stdout != nil {
 		process.Stdout, process.Stderr = s.stdout, s.stderr

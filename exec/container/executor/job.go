@@ -21,7 +21,6 @@ import (
 // A job is a step in this executor: a directory, a tree of mounts, a container.
 type job struct {
 	wire.Job
-	dir     string // /warehouse/work/RUN/ID
 	tree    tree
 	box     *container
 	logs    *os.File // read end of the command's output
@@ -49,7 +48,8 @@ func failed(stage string, err error) *jobError {
 // prepare makes everything that can be made before the late inputs are known,
 // down to a container whose process waits.
 func (x *executor) prepare(spec wire.Job) (*job, error) {
-	j := &job{Job: spec, dir: filepath.Join(x.dir, strconv.FormatInt(spec.ID, 10))}
+	id := strconv.FormatInt(spec.ID, 10)
+	j := &job{Job: spec, tree: tree{dir: filepath.Join(jobsDir, id), disk: filepath.Join(x.dir, id)}}
 	ready := false
 	defer func() {
 		if !ready {
@@ -65,7 +65,7 @@ func (x *executor) prepare(spec wire.Job) (*job, error) {
 	}
 	defer writer.Close()
 	j.logs = reader
-	j.box, err = create("job-"+strconv.FormatInt(spec.ID, 10), jobConfig(j.tree.root, x.hello), x.exe,
+	j.box, err = create("job-"+id, jobConfig(j.tree.root, j.tree.dev, x.hello), x.enter,
 		streams{stdout: writer, stderr: writer, uid: spec.UID, gid: spec.GID})
 	if err != nil {
 		return nil, failed(wire.StagePrepare, err)
@@ -214,6 +214,5 @@ func (j *job) discard() {
 	if j.logs != nil {
 		j.logs.Close()
 	}
-	j.tree.unmount()
-	removeAll(j.dir)
+	j.tree.remove()
 }

@@ -37,8 +37,11 @@ const (
 	kindPackReply
 )
 
-// packerFD is where the packer finds its socket.
-const packerFD = enter.ControlFD + 1
+// Where the packer finds its socket and its executable, which is the executor's.
+const (
+	packerFD  = enter.FirstFD
+	packerExe = "/proc/self/fd/6"
+)
 
 // A packer is the sibling container that packs outputs.
 type packer struct {
@@ -51,24 +54,31 @@ type packer struct {
 }
 
 // startPacker makes the packer's container: it sees the warehouse and nothing else.
-func startPacker(exe *os.File, hello wire.Hello) (*packer, error) {
+func startPacker(enterExe *os.File, hello wire.Hello) (*packer, error) {
+	exe, err := os.Open("/proc/self/exe")
+	if err != nil {
+		return nil, fmt.Errorf("packer: %w", err)
+	}
+	defer exe.Close()
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("make packer socket: %w", err)
 	}
 	ours, theirs := os.NewFile(uintptr(pair[0]), "packer"), os.NewFile(uintptr(pair[1]), "packer")
 	defer theirs.Close()
-	config := containerConfig(packerRoot, hello.Capabilities)
-	config.Mounts = append(config.Mounts, &configs.Mount{
-		Source: warehouseDir, Destination: warehouseDir, Device: "bind",
-		Flags:            unix.MS_BIND | unix.MS_REC | unix.MS_NOSUID | unix.MS_NODEV,
-		PropagationFlags: []int{unix.MS_SLAVE | unix.MS_REC}, // merged trees of jobs arrive
-	})
-	box, err := create("packer", config, exe, streams{stdout: os.Stderr, stderr: os.Stderr, extra: []*os.File{theirs}})
+	config := containerConfig(packerRoot, deviceDir, hello.Capabilities)
+	for _, dir := range []string{warehouseDir, jobsDir} { // the jobs' trees, to copy what shows through from a ware
+		config.Mounts = append(config.Mounts, &configs.Mount{
+			Source: dir, Destination: dir, Device: "bind",
+			Flags:            unix.MS_BIND | unix.MS_REC | unix.MS_NOSUID | unix.MS_NODEV,
+			PropagationFlags: []int{unix.MS_SLAVE | unix.MS_REC},
+		})
+	}
+	box, err := create("packer", config, enterExe, streams{stdout: os.Stderr, stderr: os.Stderr, extra: []*os.File{theirs, exe}})
 	if err != nil {
 		return nil, fmt.Errorf("packer: %w", err)
 	}
-	err = box.become(enter.Message{Filter: hello.Filter, Cwd: "/", Args: []string{enter.ExePath, "packer"}, Env: []string{"GOMAXPROCS=" + os.Getenv("KILN_CPUS")}})
+	err = box.become(enter.Message{Filter: hello.Filter, Cwd: "/", Args: []string{packerExe, "packer"}, Env: []string{"GOMAXPROCS=" + os.Getenv("KILN_CPUS")}})
 	if err != nil {
 		box.abandon()
 		return nil, fmt.Errorf("packer: %w", err)

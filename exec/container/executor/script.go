@@ -10,10 +10,27 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// writeScripts lays out a script: its entries, and a main that sources one after
-// the other in one shell and notes which it is at.
+// scriptDir is where a job finds its script.
+const scriptDir = "/.kiln"
+
+// mountScripts lays the script out and mounts it in the tree.
+func (j *job) mountScripts() error {
+	if err := j.writeScripts(); err != nil {
+		return err
+	}
+	point, err := j.tree.mountPoint(scriptDir, false)
+	if err != nil {
+		return err
+	}
+	defer point.Close()
+	j.tree.layers = append(j.tree.layers, layer{port: scriptDir})
+	return bind(j.tree.dir+"/script", point, 0, inputFlags)
+}
+
+// writeScripts writes the entries, and a main that sources one after the other in
+// one shell and notes which it is at.
 func (j *job) writeScripts() error {
-	dir := filepath.Join(j.dir, "script")
+	dir := j.tree.dir + "/script"
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return err
 	}
@@ -38,7 +55,7 @@ func (j *job) writeScripts() error {
 
 // lastEntry returns the index of the entry the script was at, or -1.
 func (j *job) lastEntry() int {
-	f, err := os.OpenFile(filepath.Join(j.dir, "script", "at"), unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	f, err := os.OpenFile(filepath.Join(j.tree.dir, "script", "at"), unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return -1
 	}

@@ -17,13 +17,16 @@ import (
 	"github.com/kilnbuild/kiln/exec/container/wire"
 )
 
-// SocketFD is where Serve finds the socket to kiln.
-const SocketFD = 3
+// Where Serve finds the socket to kiln and the program kiln-enter.
+const (
+	SocketFD = 3
+	EnterFD  = 4
+)
 
 type executor struct {
 	hello  wire.Hello
 	conn   *wire.Conn
-	exe    *os.File // this executable, for the containers' first processes
+	enter  *os.File // kiln-enter, every container's first command
 	dir    string   // this run's directory below the warehouse's work directory
 	lock   *os.File // held on dir while this run is alive
 	packer func() (*packer, error)
@@ -75,9 +78,7 @@ func newExecutor(conn *wire.Conn) (*executor, error) {
 	if err := frame.Decode(&x.hello); err != nil {
 		return nil, fmt.Errorf("read greeting: %w", err)
 	}
-	if x.exe, err = os.Open("/proc/self/exe"); err != nil {
-		return nil, &setupError{"open the executor", err}
-	}
+	x.enter = os.NewFile(EnterFD, "kiln-enter")
 	unix.Umask(0o022)
 	// Containers' first processes do little in Go: one thread's worth.
 	os.Setenv("KILN_CPUS", os.Getenv("GOMAXPROCS"))
@@ -91,7 +92,7 @@ func newExecutor(conn *wire.Conn) (*executor, error) {
 		return nil, &setupError{"make the run's directory", err}
 	}
 	go sweep(work)
-	x.packer = sync.OnceValues(func() (*packer, error) { return startPacker(x.exe, x.hello) })
+	x.packer = sync.OnceValues(func() (*packer, error) { return startPacker(x.enter, x.hello) })
 	go x.packer() // while the first job is made and runs
 	return x, nil
 }

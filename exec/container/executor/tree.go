@@ -16,14 +16,15 @@ import (
 	"github.com/kilnbuild/kiln/exec/container/wire"
 )
 
-// scriptDir is where a job finds its script entries.
-const scriptDir = "/.kiln"
-
 // A tree is the file system a job sees, mounted at root: its root ware under an
-// overlay, the other inputs in path order, scratch space at /tmp.
+// overlay and the other inputs in path order. What the job writes goes to upper
+// directories beside disk, on the warehouse's file system, so that it can be
+// renamed into the warehouse; all else about the job is in memory.
 type tree struct {
 	dir     string // the job's directory
+	disk    string // prefix of its directories in the warehouse
 	root    string // where the tree is mounted
+	dev     string // what the job finds at /dev
 	layers  []layer
 	pending []wire.Mount // inputs known, but at a port near one that is not
 	late    []string     // ports to come
@@ -40,20 +41,16 @@ type layer struct {
 // buildTree makes the job's directory and mounts what is known.
 func (j *job) buildTree() error {
 	t := &j.tree
-	t.dir, t.root, t.late = j.dir, filepath.Join(j.dir, "root"), j.Late
+	t.root, t.dev, t.late = t.dir+"/root", t.dir+"/dev", j.Late
 	fail := func(err error) error { return failed(wire.StagePrepare, err) }
-	for _, dir := range []string{"", "root", "tmp", "0", "0/upper", "0/work", "0/upper/proc", "0/upper/dev", "0/upper/tmp"} {
-		if err := os.Mkdir(filepath.Join(j.dir, dir), 0o755); err != nil {
+	for _, dir := range []string{t.dir, t.root, t.dev} {
+		if err := os.Mkdir(dir, 0o755); err != nil {
 			return fail(err)
 		}
 	}
-	if err := os.Chmod(filepath.Join(j.dir, "tmp"), 0o1777); err != nil {
+	t.mounted = true
+	if err := t.mountDev(); err != nil {
 		return fail(err)
-	}
-	if len(j.Scripts) > 0 {
-		if err := j.writeScripts(); err != nil {
-			return fail(err)
-		}
 	}
 	lower := ""
 	if j.Root != nil {
@@ -62,12 +59,8 @@ func (j *job) buildTree() error {
 	if err := t.overlay("/", lower, t.root); err != nil {
 		return &jobError{wire.Failed{Stage: wire.StageInput, Port: "/", Err: err.Error()}, err}
 	}
-	t.mounted = true
-	if err := t.bindScratch("tmp", "/tmp"); err != nil {
-		return fail(err)
-	}
 	if len(j.Scripts) > 0 {
-		if err := t.bindScratch("script", scriptDir); err != nil {
+		if err := j.mountScripts(); err != nil {
 			return fail(err)
 		}
 	}
@@ -126,7 +119,7 @@ func (t *tree) mountInput(m wire.Mount, later []wire.Mount) error {
 		if skeleton != "" {
 			return unix.Mount("overlay", at, "overlay", unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV, "userxattr,lowerdir="+skeleton+":"+source)
 		}
-		return bind(source, point, true)
+		return bind(source, point, 0, inputFlags|unix.MOUNT_ATTR_RDONLY)
 	}()
 	if err != nil {
 		return &jobError{wire.Failed{Stage: wire.StageInput, Port: m.Port, Err: err.Error()}, err}
@@ -137,30 +130,46 @@ func (t *tree) mountInput(m wire.Mount, later []wire.Mount) error {
 // overlay mounts lower at target so that the job can write, and notes where the
 // writes go.
 func (t *tree) overlay(port, lower, target string) error {
-	base := filepath.Join(t.dir, strconv.Itoa(len(t.layers)))
-	l := layer{port: port, lower: lower, upper: filepath.Join(base, "upper")}
-	work := filepath.Join(base, "work")
-	if port != "/" { // the root's are made with the job's directory
-		for _, dir := range []string{base, l.upper, work} {
-			if err := os.Mkdir(dir, 0o755); err != nil {
-				return err
-			}
-		}
-	}
-	if lower == "" {
-		lower = filepath.Join(base, "empty")
-		if err := os.Mkdir(lower, 0o755); err != nil {
+	base := t.disk + "." + strconv.Itoa(len(t.layers))
+	l := layer{port: port, lower: lower, upper: base + ".upper"}
+	work := base + ".work"
+	for _, dir := range []string{l.upper, work} {
+		if err := os.Mkdir(dir, 0o755); err != nil {
 			return err
 		}
-	} else if err := likeLower(l.upper, lower); err != nil {
-		return err
 	}
 	t.layers = append(t.layers, l)
+	if lower != "" {
+		if err := likeLower(l.upper, lower); err != nil {
+			return err
+		}
+	}
+	if port == "/" {
+		lower = strings.TrimPrefix(lower+":"+skeletonDir, ":")
+	}
 	options := "userxattr,volatile,lowerdir=" + lower + ",upperdir=" + l.upper + ",workdir=" + work
 	if err := unix.Mount("overlay", target, "overlay", unix.MS_NOSUID|unix.MS_NODEV, options); err != nil {
 		return fmt.Errorf("mount overlay: %w", err)
 	}
 	return nil
+}
+
+// mountDev gives the job its own terminals and shared memory among the devices
+// that all jobs share.
+func (t *tree) mountDev() error {
+	point, err := os.Open(t.dev)
+	if err != nil {
+		return err
+	}
+	defer point.Close()
+	flags := uint64(unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NOEXEC)
+	if err := bind(deviceDir, point, unix.AT_RECURSIVE, flags|unix.MOUNT_ATTR_RDONLY); err != nil {
+		return err
+	}
+	return errors.Join(
+		unix.Mount("devpts", t.dev+"/pts", "devpts", unix.MS_NOSUID|unix.MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620"),
+		unix.Mount("shm", t.dev+"/shm", "tmpfs", flagsSafe, "mode=1777,size=67108864"),
+	)
 }
 
 // likeLower gives the upper directory the mode of the lower one: the merged
@@ -171,18 +180,6 @@ func likeLower(upper, lower string) error {
 		return err
 	}
 	return os.Chmod(upper, info.Mode())
-}
-
-// bindScratch mounts a directory of the job's own at a path of the root layer.
-func (t *tree) bindScratch(name, port string) error {
-	point, err := t.mountPoint(port, false)
-	if err != nil {
-		return err
-	}
-	defer point.Close()
-	source := filepath.Join(t.dir, name)
-	t.layers = append(t.layers, layer{port: port, upper: source})
-	return bind(source, point, false)
 }
 
 // skeleton returns a directory with the mount points that later mounts need below
@@ -199,7 +196,7 @@ func (t *tree) skeleton(m wire.Mount, source string, later []wire.Mount) (string
 	if len(missing) == 0 {
 		return "", nil
 	}
-	base := filepath.Join(t.dir, "skeleton"+strconv.Itoa(len(t.layers)))
+	base := t.dir + "/skeleton." + strconv.Itoa(len(t.layers))
 	if err := os.Mkdir(base, 0o755); err != nil {
 		return "", err
 	}
@@ -265,19 +262,18 @@ func openInRoot(root *os.File, path string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), path), nil
 }
 
-// bind mounts source over point. The flags are set before the mount is attached,
-// since it is copied into containers at that moment.
-func bind(source string, point *os.File, readOnly bool) error {
-	fd, err := unix.OpenTree(unix.AT_FDCWD, source, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_SYMLINK_NOFOLLOW)
+const inputFlags = unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV
+
+// bind mounts source over point, with what is mounted below it if recursive is
+// AT_RECURSIVE. The attributes are set before the mount is attached, since it is
+// copied into containers at that moment.
+func bind(source string, point *os.File, recursive uint, attributes uint64) error {
+	fd, err := unix.OpenTree(unix.AT_FDCWD, source, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_SYMLINK_NOFOLLOW|recursive)
 	if err != nil {
 		return fmt.Errorf("open %s to mount: %w", source, err)
 	}
 	defer unix.Close(fd)
-	attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV}
-	if readOnly {
-		attr.Attr_set |= unix.MOUNT_ATTR_RDONLY
-	}
-	if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &attr); err != nil {
+	if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &unix.MountAttr{Attr_set: attributes}); err != nil {
 		return fmt.Errorf("set mount flags: %w", err)
 	}
 	err = unix.MoveMount(fd, "", int(point.Fd()), "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
@@ -286,11 +282,24 @@ func bind(source string, point *os.File, readOnly bool) error {
 
 func procPath(f *os.File) string { return "/proc/self/fd/" + strconv.Itoa(int(f.Fd())) }
 
-// unmount takes the whole tree down. Containers that were being made at the same
-// time may hold copies a moment longer.
+// remove takes the tree down with all that the job wrote and nobody took.
+func (t *tree) remove() {
+	t.unmount()
+	for _, l := range t.layers {
+		if l.upper != "" {
+			removeAll(l.upper)
+			removeAll(strings.TrimSuffix(l.upper, ".upper") + ".work")
+		}
+	}
+	removeAll(t.dir)
+}
+
+// unmount takes the mounts down. Containers that were being made at the same time
+// may hold copies a moment longer.
 func (t *tree) unmount() {
 	if t.mounted {
 		unix.Unmount(t.root, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
+		unix.Unmount(t.dev, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
 		t.mounted = false
 	}
 }

@@ -14,9 +14,17 @@ const (
 	warehouseDir = "/warehouse" // the local warehouse, shared with the containers made later
 	deviceDir    = "/dev"       // what every job finds at /dev
 	stateDir     = "/run"       // libcontainer's state
+	jobsDir      = "/jobs"      // a directory for each job, with its tree
+	skeletonDir  = "/skeleton"  // what lies under every job's root ware: mount points
 	packerRoot   = "/packer"    // the packer's root
 	cgroupDir    = "/sys/fs/cgroup"
 )
+
+var ownDirs = []string{
+	warehouseDir, deviceDir, deviceDir + "/pts", deviceDir + "/shm", stateDir, jobsDir, "/proc", cgroupDir, "/old",
+	skeletonDir + "/proc", skeletonDir + "/dev", skeletonDir + "/tmp", skeletonDir + scriptDir,
+	packerRoot + warehouseDir, packerRoot + jobsDir, packerRoot + "/proc", packerRoot + "/dev",
+}
 
 var devices = []string{"null", "zero", "full", "random", "urandom", "tty"}
 
@@ -50,7 +58,7 @@ func buildWorld(warehouse string) error {
 	if err := unix.Mount("kiln", root, "tmpfs", unix.MS_NOSUID, "mode=0755"); err != nil {
 		return &setupError{"mount a tmpfs", err}
 	}
-	for _, dir := range []string{warehouseDir, deviceDir, deviceDir + "/pts", deviceDir + "/shm", stateDir, packerRoot, packerRoot + warehouseDir, packerRoot + "/proc", packerRoot + "/dev", "/proc", cgroupDir, "/old"} {
+	for _, dir := range ownDirs {
 		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
 			return &setupError{"make the executor's root", err}
 		}
@@ -74,9 +82,14 @@ func buildWorld(warehouse string) error {
 	if err := errors.Join(unix.Chdir("/"), unix.Unmount("/old", unix.MNT_DETACH), os.Remove("/old")); err != nil {
 		return &setupError{"leave the host's root", err}
 	}
-	// What is mounted below the warehouse from here on arrives in the containers too.
-	if err := unix.Mount("", warehouseDir, "", unix.MS_SHARED, ""); err != nil {
-		return &setupError{"share the warehouse's mounts", err}
+	// What is mounted below the jobs' directory from here on arrives in the containers too.
+	err = errors.Join(
+		unix.Mount("jobs", jobsDir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0755"),
+		unix.Mount("", jobsDir, "", unix.MS_SHARED, ""),
+		os.Chmod(skeletonDir+"/tmp", 0o1777),
+	)
+	if err != nil {
+		return &setupError{"make the jobs' directory", err}
 	}
 	return nil
 }

@@ -24,6 +24,9 @@ import _ "embed"
 //go:embed files/executor
 var executorFile []byte
 
+//go:embed files/enter
+var enterFile []byte
+
 //go:embed files/toolbox
 var toolboxFile []byte
 
@@ -37,7 +40,8 @@ var toolboxAppletsFile string
 var toolboxIDFile string
 
 func init() {
-	executor, toolbox, toolboxLanguages = executorFile, toolboxFile, toolboxLanguagesFile
+	executor, enter = executorFile, enterFile
+	toolbox, toolboxLanguages = toolboxFile, toolboxLanguagesFile
 	toolboxApplets, toolboxID = toolboxAppletsFile, toolboxIDFile
 }
 `

@@ -1,0 +1,126 @@
+package pack
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// later returns c as it will be in an hour: it trusts files changed just now.
+func later(c *StatCache) *StatCache {
+	return &StatCache{file: c.file, now: func() time.Time { return time.Now().Add(time.Hour) }}
+}
+
+func TestStatCache(t *testing.T) {
+	ctx := context.Background()
+	dir := t.TempDir()
+	src := filepath.Join(dir, "src")
+	sample(t, src)
+	file := filepath.Join(dir, "cache", "c")
+	c, err := OpenStatCache(file)
+	must(t, err)
+	for _, packtype := range []string{Tree, Tar, Tree} {
+		want, err := Scan(ctx, src, Options{Packtype: packtype})
+		must(t, err)
+		for range 2 {
+			got, err := Scan(ctx, src, Options{Packtype: packtype, Cache: later(c)})
+			must(t, err)
+			if got != want {
+				t.Errorf("%s: got %v, want %v", packtype, got, want)
+			}
+		}
+	}
+	if n := len(c.begin().known); n != 4 {
+		t.Errorf("%d files in the cache, want 4", n)
+	}
+	before, err := os.ReadFile(file)
+	must(t, err)
+	info, err := os.Stat(file)
+	must(t, err)
+	_, err = Scan(ctx, src, Options{Cache: c})
+	must(t, err)
+	if after, err := os.Stat(file); err != nil || !os.SameFile(info, after) {
+		t.Error("a scan that learned nothing wrote the cache")
+	}
+
+	// It is really used: with a digest changed in it, the id changes.
+	known := c.begin().known
+	known["a-b"].sum[0] ^= 1
+	must(t, os.WriteFile(file, formatCache(known), 0o600))
+	want, err := Scan(ctx, src, Options{})
+	must(t, err)
+	got, err := Scan(ctx, src, Options{Cache: c})
+	must(t, err)
+	if got.ID == want.ID {
+		t.Error("the cache was not used")
+	}
+
+	// A changed file is read again, of the same size and mtime too.
+	old, err := os.Stat(filepath.Join(src, "a-b"))
+	must(t, err)
+	must(t, os.WriteFile(filepath.Join(src, "a-b"), []byte("dish"), 0o644))
+	must(t, os.Chtimes(filepath.Join(src, "a-b"), old.ModTime(), old.ModTime()))
+	want, err = Scan(ctx, src, Options{})
+	must(t, err)
+	got, err = Scan(ctx, src, Options{Cache: c})
+	must(t, err)
+	if got != want {
+		t.Error("a change was missed")
+	}
+	if c.begin().known["a-b"] != nil {
+		t.Error("a file changed a moment ago is trusted")
+	}
+
+	for name, data := range map[string][]byte{
+		"empty": {}, "cut": before[:len(before)-1], "other": []byte("x"),
+		"flipped": append(bytes.Clone(before[:50]), append([]byte{before[50] ^ 1}, before[51:]...)...),
+	} {
+		must(t, os.WriteFile(file, data, 0o600))
+		if c.begin().known != nil {
+			t.Errorf("%s: a damaged cache was used", name)
+		}
+		got, err := Scan(ctx, src, Options{Cache: c})
+		must(t, err)
+		if got != want {
+			t.Errorf("%s: got %v, want %v", name, got, want)
+		}
+	}
+}
+
+func TestIngestUnchanged(t *testing.T) {
+	ctx := context.Background()
+	l := openLocal(t)
+	src := filepath.Join(t.TempDir(), "src")
+	sample(t, src)
+	c, err := OpenStatCache(filepath.Join(t.TempDir(), "c"))
+	must(t, err)
+	first, err := Ingest(ctx, l, src, Options{Cache: later(c)})
+	must(t, err)
+	// Were it copied again, it would be counted among what was staged.
+	name := func() string {
+		dir, err := l.Stage("x")
+		must(t, err)
+		must(t, os.Remove(dir))
+		return dir[strings.LastIndexByte(dir, '-'):]
+	}
+	before := name()
+	again, err := Ingest(ctx, l, src, Options{Cache: c})
+	must(t, err)
+	if n, _ := strconv.Atoi(before[1:]); name() != "-"+strconv.Itoa(n+1) {
+		t.Error("an unchanged fileset was copied")
+	}
+	if again.ID != first.ID {
+		t.Errorf("got %v, then %v", first, again)
+	}
+	must(t, l.Remove(first.ID))
+	again, err = Ingest(ctx, l, src, Options{Cache: c})
+	must(t, err)
+	if again.ID != first.ID || !l.Has(first.ID) {
+		t.Errorf("after removing it: %v", again)
+	}
+}
