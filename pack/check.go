@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/kilnbuild/kiln/warehouse"
 	"golang.org/x/sys/unix"
@@ -25,14 +26,37 @@ func Check(ctx context.Context, l *warehouse.Local, id warehouse.WareID) error {
 	if stamp == rec.Stamp {
 		return nil
 	}
-	r, root, err := rehash(ctx, l, rec)
+	w, r, root, err := rehash(ctx, l, rec)
 	if err != nil {
 		return corrupt(id, err)
 	}
 	if r.Tree != rec.Tree {
-		return fmt.Errorf("ware %s: %w: it hashes to %s", id, ErrCorrupt, r.Tree)
+		if err := compare(l, rec, w.dirs); err != nil {
+			return fmt.Errorf("ware %s: %w: %w", id, ErrCorrupt, err)
+		}
 	}
 	return l.Restamp(id, rootStamp(root))
+}
+
+// compare compares the fileset described by dirs with what was recorded. Owners do
+// not count: filesets at rest have none of their own.
+func compare(l *warehouse.Local, rec warehouse.Record, dirs []byte) error {
+	kept, err := l.Dirs(rec)
+	if err != nil || len(kept) == 0 {
+		return errors.New("its content has changed")
+	}
+	want, wantRoot, err := readDirs(kept)
+	if err != nil || !strings.HasPrefix(rec.Tree.Hash, wantRoot+"-") {
+		return errors.New("its content has changed, and so has what was recorded of it")
+	}
+	got, gotRoot, err := readDirs(dirs)
+	if err != nil {
+		return err
+	}
+	if d := firstDifference(want, got, wantRoot, gotRoot, ""); d != nil {
+		return entryError(&dir{}, d.path, errors.New(d.what))
+	}
+	return nil
 }
 
 // corrupt tells an entry that cannot be read from a check that was given up.
@@ -68,18 +92,25 @@ func (w *walk) stored(l *warehouse.Local, rec warehouse.Record, f func(Result, *
 	return f(r, root), nil
 }
 
-func rehash(ctx context.Context, l *warehouse.Local, rec warehouse.Record) (r Result, root *dir, err error) {
-	f := KeepFilters()
-	f.uid, f.gid = idFilter{rule: set}, idFilter{rule: set}
-	w, err := newWalk(ctx, Options{Filters: f}, scanner{})
+func rehash(ctx context.Context, l *warehouse.Local, rec warehouse.Record) (w *walk, r Result, root *dir, err error) {
+	w, err = newWalk(ctx, Options{Filters: storedFilters()}, scanner{})
 	if err != nil {
-		return r, nil, err
+		return nil, r, nil, err
 	}
+	w.keepDirs = true
 	_, err = w.stored(l, rec, func(got Result, at *dir) string {
 		r, root = got, at
 		return ""
 	})
-	return r, root, err
+	return w, r, root, err
+}
+
+// storedFilters keep what counts of a fileset in the warehouse: everything but the
+// owner, which there is whoever runs kiln.
+func storedFilters() Filters {
+	f := KeepFilters()
+	f.uid, f.gid = idFilter{rule: set}, idFilter{rule: set}
+	return f
 }
 
 // A statter only looks at each entry's stat.

@@ -62,9 +62,7 @@ func export(ctx context.Context, l *warehouse.Local, id warehouse.WareID, dst st
 }
 
 func copyOut(ctx context.Context, l *warehouse.Local, rec warehouse.Record, tmp string) error {
-	f := KeepFilters()
-	f.uid, f.gid = idFilter{rule: set}, idFilter{rule: set}
-	w, err := newWalk(ctx, Options{Filters: f}, ingester{})
+	w, err := newWalk(ctx, Options{Filters: storedFilters()}, &ingester{})
 	if err != nil {
 		return err
 	}
@@ -72,9 +70,12 @@ func copyOut(ctx context.Context, l *warehouse.Local, rec warehouse.Record, tmp 
 	if err != nil {
 		return err
 	}
+	w.keepDirs = true
 	r, _, err := w.host(l.Fileset(rec), to)
-	if err == nil && r.Tree != rec.Tree && rec.ID.Packtype == Tree {
-		err = fmt.Errorf("its fileset %w: it hashes to %s", ErrCorrupt, r.Tree)
+	if err == nil && r.Tree != rec.Tree {
+		if err = compare(l, rec, w.dirs); err != nil {
+			err = fmt.Errorf("%w: %w", ErrCorrupt, err)
+		}
 	}
 	return err
 }

@@ -22,7 +22,7 @@ func Ingest(ctx context.Context, l *warehouse.Local, path string, o Options) (wa
 }
 
 func ingest(ctx context.Context, l *warehouse.Local, path string, o Options) (rec warehouse.Record, err error) {
-	w, err := newWalk(ctx, o, ingester{})
+	w, err := newWalk(ctx, o, &ingester{})
 	if err != nil {
 		return rec, err
 	}
@@ -57,11 +57,14 @@ func ingest(ctx context.Context, l *warehouse.Local, path string, o Options) (re
 }
 
 // An ingester makes a copy below d.dst of what it visits below d.fd.
-type ingester struct{}
+type ingester struct{ into unix.Stat_t } // the copy's root
 
-func (ingester) enter(w *walk, d *dir) error {
+func (v *ingester) enter(w *walk, d *dir) error {
 	if d.parent == nil {
-		return nil
+		return fstat(d.dst, &v.into)
+	}
+	if d.st.Ino == v.into.Ino && d.st.Dev == v.into.Dev {
+		return errors.New("it is the copy being made: what is copied holds the place it is copied to; exclude that")
 	}
 	if err := unix.Mkdirat(d.parent.dst, d.name, 0o700); err != nil {
 		return fmt.Errorf("create directory: %w", err)
@@ -71,7 +74,7 @@ func (ingester) enter(w *walk, d *dir) error {
 	return err
 }
 
-func (ingester) visit(w *walk, d *dir, n *node, s *scratch) error {
+func (*ingester) visit(w *walk, d *dir, n *node, s *scratch) error {
 	var st unix.Stat_t
 	if n.meta.kind == kindFile {
 		return w.ingestFile(d, n, &st, s)
@@ -197,7 +200,7 @@ func (w *walk) copyContent(from, to int, size int64, s *scratch) error {
 	return nil
 }
 
-func (ingester) leave(w *walk, d *dir) error {
+func (*ingester) leave(w *walk, d *dir) error {
 	if d.skip && d.parent != nil {
 		return unix.Unlinkat(d.parent.dst, d.name, unix.AT_REMOVEDIR)
 	}

@@ -104,13 +104,6 @@ func rename(from, to string, flags uint) error {
 	return unix.Rename(from, to)
 }
 
-func pathError(op, path string, err error) error {
-	if err == nil {
-		return nil
-	}
-	return &fs.PathError{Op: op, Path: path, Err: err}
-}
-
 // writeRecord writes the record of a fileset that is in place.
 func (l *Local) writeRecord(p place, rec Record) error {
 	dirs := rec.Dirs
@@ -129,25 +122,6 @@ func (l *Local) writeRecord(p place, rec Record) error {
 
 func (l *Local) writeAside(path string, data []byte) error {
 	return writeAside(filepath.Join(l.WorkDir(), l.stageName("record")), path, data)
-}
-
-// writeAside writes data to tmp and renames it to path, whose directory it makes
-// if need be.
-func writeAside(tmp, path string, data []byte) error {
-	if err := os.WriteFile(tmp, data, 0o644); err != nil {
-		return errors.Join(err, os.Remove(tmp))
-	}
-	err := unix.Rename(tmp, path)
-	if err == unix.ENOENT {
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			return errors.Join(err, os.Remove(tmp))
-		}
-		err = unix.Rename(tmp, path)
-	}
-	if err != nil {
-		return errors.Join(pathError("rename", path, err), os.Remove(tmp))
-	}
-	return nil
 }
 
 // Restamp replaces the stamp of a ware that is there; a ware that is gone stays so.

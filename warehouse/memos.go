@@ -39,7 +39,7 @@ func (m *Memos) Get(key StepKey) (*Memo, error) {
 	if err != nil {
 		return nil, err
 	}
-	data, err := os.ReadFile(path)
+	data, err := readSmall(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, &MissingError{What: "memo " + string(key)}
 	}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -67,7 +66,7 @@ func (l *Local) Get(id WareID) (Record, error) {
 }
 
 func readRecord(path string, id WareID) (Record, error) {
-	data, err := os.ReadFile(path)
+	data, err := readSmall(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return Record{}, &MissingError{What: "ware " + id.String()}
 	}
