@@ -93,15 +93,15 @@ func (src *sources) fetch(ctx context.Context, s *source) error {
 }
 
 func (src *sources) putBuiltin(ctx context.Context, w *formula.Ware, id warehouse.WareID) error {
-	b, ok := src.o.Builtins[w.Source.Builtin]
-	if !ok {
-		return unknownBuiltin(w.Source.Builtin, src.o.Builtins)
+	b, err := src.builtin(w)
+	if err != nil {
+		return err
 	}
 	if b.ID != id {
 		return unavailableError{fmt.Errorf("the lock file names %s for builtin %q, and this kiln carries %s; run kiln update %s to use that",
 			id, w.Source.Builtin, b.ID, w.Addr)}
 	}
-	err := b.Put(ctx, src.o.Warehouse)
+	err = b.Put(ctx, src.o.Warehouse)
 	src.end(w.Addr, PhaseStore, err)
 	return err
 }

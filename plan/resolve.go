@@ -38,6 +38,7 @@ type ResolveOptions struct {
 type Builtin struct {
 	ID  warehouse.WareID
 	Put func(context.Context, *warehouse.Local) error // puts it into the warehouse; idempotent
+	Err error                                         // why this kiln does not carry it after all
 }
 
 // Progress is how far one ware has come.
@@ -260,9 +261,9 @@ func (src *sources) resolve(ctx context.Context, s *source, locked map[string]Lo
 	reason = reasonUpdated
 	switch w.Source.Kind {
 	case formula.SourceBuiltin:
-		b, ok := src.o.Builtins[w.Source.Builtin]
-		if !ok {
-			return "", unknownBuiltin(w.Source.Builtin, src.o.Builtins)
+		b, err := src.builtin(w)
+		if err != nil {
+			return "", err
 		}
 		s.id, s.entry = b.ID, LockEntry{Builtin: w.Source.Builtin, ID: b.ID}
 	case formula.SourcePath:
@@ -333,12 +334,20 @@ func (src *sources) send(p Progress) {
 	}
 }
 
-func unknownBuiltin(name string, builtins map[string]Builtin) error {
-	names := slices.Sorted(maps.Keys(builtins))
-	if near := nearest(name, names); near != "" {
-		return fmt.Errorf("kiln has no builtin ware %q, did you mean %q?", name, near)
+func (src *sources) builtin(w *formula.Ware) (Builtin, error) {
+	name := w.Source.Builtin
+	b, ok := src.o.Builtins[name]
+	if ok {
+		if b.Err != nil {
+			b.Err = unavailableError{b.Err}
+		}
+		return b, b.Err
 	}
-	return fmt.Errorf("kiln has no builtin ware %q, it has: %s", name, strings.Join(names, ", "))
+	names := slices.Sorted(maps.Keys(src.o.Builtins))
+	if near := nearest(name, names); near != "" {
+		return b, fmt.Errorf("kiln has no builtin ware %q, did you mean %q?", name, near)
+	}
+	return b, fmt.Errorf("kiln has no builtin ware %q, it has: %s", name, strings.Join(names, ", "))
 }
 
 // unknownWares tells which of the addresses given to kiln update name nothing.

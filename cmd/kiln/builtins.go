@@ -1,21 +1,15 @@
 package main
 
 import (
-	"errors"
-
 	"github.com/kilnbuild/kiln/internal/embedded"
 	"github.com/kilnbuild/kiln/plan"
 )
 
 // builtins returns the wares that kiln carries with it, by the name that a formula
-// gives them. A kiln built without them has none.
-func builtins() (map[string]plan.Builtin, error) {
+// gives them.
+func builtins() map[string]plan.Builtin {
 	id, err := embedded.ToolboxID()
-	if errors.Is(err, embedded.ErrNotBuilt) {
-		return nil, nil
+	return map[string]plan.Builtin{
+		"toolbox": {ID: id, Put: embedded.PutToolbox, Err: err},
 	}
-	if err != nil {
-		return nil, err
-	}
-	return map[string]plan.Builtin{"toolbox": {ID: id, Put: embedded.PutToolbox}}, nil
 }

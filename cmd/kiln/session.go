@@ -56,13 +56,9 @@ func (a *app) openSession(ctx context.Context, f *planFlags) (_ *session, err er
 	if err = s.open(); err != nil {
 		return nil, err
 	}
-	carried, err := builtins()
-	if err != nil {
-		return nil, err
-	}
 	p, diags := plan.Resolve(ctx, loaded, plan.ResolveOptions{
 		Warehouse: s.wares, CacheDir: cache, LockPath: lockPath(loaded.Dir, f.path),
-		Builtins: carried, Offline: f.offline, Update: f.update, UpdateAll: f.updateAll,
+		Builtins: builtins(), Offline: f.offline, Update: f.update, UpdateAll: f.updateAll,
 		Progress: a.tellProgress,
 	})
 	if err = a.diagnosePlan(diags, loaded.Sources); err != nil {
