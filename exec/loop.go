@@ -182,6 +182,11 @@ func (r *run) inputsChecked(c checkResult) error {
 	if err := r.openBackend(); err != nil {
 		return err
 	}
+	if err := r.backend.MayRunAs(ids(st.User)); err != nil {
+		r.slots++
+		r.fail(st, &StepError{Failure: FailedSetup, Err: err})
+		return nil
+	}
 	st.inputs, st.status = c.mounts, starting
 	switch st.container {
 	case ready:

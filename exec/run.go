@@ -14,6 +14,7 @@ import (
 // A backend makes containers for jobs: container.Executor, or a fake in tests of
 // scheduling.
 type backend interface {
+	MayRunAs(uid, gid int) error
 	Prepare(wire.Job) error
 	Start(wire.Start) error
 	End(id int64, grace time.Duration) error

@@ -30,7 +30,7 @@ type Config struct {
 	Binaries  Binaries
 	Warehouse string // absolute path of the local warehouse
 	Run       string // names this run's work directory; unique among live runs
-	MaxPIDs   uint64 // processes a job may have; 0: no limit
+	MaxPIDs   uint64 // processes a job may have, for root the whole run; 0: no limit
 }
 
 // An Executor is one user namespace with an executor in it, ready to take jobs.
@@ -40,6 +40,7 @@ type Executor struct {
 	socket *os.File
 	stderr *tail
 	ids    Mapping
+	pids   *pidsGroup
 	events chan wire.Frame
 	closed sync.Once
 }
@@ -66,6 +67,11 @@ func Start(ctx context.Context, c Config) (*Executor, error) {
 		x.Kill()
 		return nil, fmt.Errorf("compile seccomp filter: %w", err)
 	}
+	x.pids = newPidsGroup(c.Run, c.MaxPIDs)
+	if err := x.pids.add(x.cmd.Process.Pid); err != nil {
+		x.Kill()
+		return nil, err
+	}
 	hello := wire.Hello{Warehouse: c.Warehouse, Run: c.Run, Filter: filter, Capabilities: Capabilities, MaxPIDs: c.MaxPIDs}
 	if err := x.greet(hello); err != nil {
 		x.Kill()
@@ -83,11 +89,7 @@ func spawn(ctx context.Context, exe, enter *os.File) (*Executor, error) {
 	}
 	ours, theirs := os.NewFile(uintptr(pair[0]), "executor"), os.NewFile(uintptr(pair[1]), "kiln")
 	defer theirs.Close()
-	ids, err := mapping()
-	if err != nil {
-		ours.Close()
-		return nil, err
-	}
+	ids := HostMapping()
 	x := &Executor{socket: ours, conn: wire.NewConn(ours), stderr: &tail{}, ids: ids, events: make(chan wire.Frame, 256)}
 	x.cmd = osexec.Command(fmt.Sprintf("/proc/self/fd/%d", exe.Fd()), "serve")
 	x.cmd.Args[0] = "kiln-executor"
@@ -163,8 +165,16 @@ func (x *Executor) End(id int64, grace time.Duration) error {
 	return x.conn.Send(wire.KindEnd, wire.End{ID: id, Grace: grace})
 }
 
-// IDs says which ids are mapped.
-func (x *Executor) IDs() Mapping { return x.ids }
+// MayRunAs returns why a job cannot run as a user and group, or nil.
+func (x *Executor) MayRunAs(uid, gid int) error {
+	if has(x.ids.UIDs, uid) && has(x.ids.GIDs, gid) {
+		return nil
+	}
+	if x.ids.Why == "" {
+		return fmt.Errorf("user %d:%d is not among the %d ids that are mapped", uid, gid, x.ids.Count())
+	}
+	return fmt.Errorf("user %d:%d needs subordinate ids: %s", uid, gid, x.ids.Why)
+}
 
 // Gone returns why the executor ended, once Events is closed.
 func (x *Executor) Gone() error { return x.diagnose(errors.New("the executor ended unexpectedly")) }
@@ -176,6 +186,7 @@ func (x *Executor) Close() {
 		unix.Shutdown(int(x.socket.Fd()), unix.SHUT_WR)
 		x.cmd.Wait()
 		x.socket.Close()
+		x.pids.remove()
 	})
 }
 
@@ -185,6 +196,7 @@ func (x *Executor) Kill() {
 		x.cmd.Process.Kill()
 		x.cmd.Wait()
 		x.socket.Close()
+		x.pids.remove()
 	})
 }
 

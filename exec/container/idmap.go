@@ -36,36 +36,46 @@ func (m Mapping) Count() int {
 // allIDs is how many ids a container can expect: those of 16 bits.
 const allIDs = 1 << 16
 
-// mapping chooses the best mapping this user may have. Inside, id 0 is always the
-// user, so that what a job leaves behind is the user's.
-func mapping() (Mapping, error) {
+// has reports whether an id is mapped.
+func has(ranges []Range, id int) bool {
+	for _, r := range ranges {
+		if id >= r.Inside && id < r.Inside+r.Size {
+			return true
+		}
+	}
+	return false
+}
+
+// HostMapping chooses the best mapping this user may have. Inside, id 0 is always
+// the user, so that what a job leaves behind is the user's.
+func HostMapping() Mapping {
 	uid, gid := os.Geteuid(), os.Getegid()
 	if uid == 0 && holds(unix.CAP_SETUID) {
 		all := []Range{{0, 0, allIDs}}
-		return Mapping{UIDs: all, GIDs: all}, nil
+		return Mapping{UIDs: all, GIDs: all}
 	}
 	one := Mapping{UIDs: []Range{{0, uid, 1}}, GIDs: []Range{{0, gid, 1}}}
 	subUID, err := subordinate("/etc/subuid", uid)
 	if err != nil {
 		one.Why = err.Error()
-		return one, nil
+		return one
 	}
 	subGID, err := subordinate("/etc/subgid", uid)
 	if err != nil {
 		one.Why = err.Error()
-		return one, nil
+		return one
 	}
 	for _, helper := range []string{"newuidmap", "newgidmap"} {
 		if _, err := osexec.LookPath(helper); err != nil {
 			one.Why = helper + " is not installed (Debian and Ubuntu: package uidmap)"
-			return one, nil
+			return one
 		}
 	}
 	return Mapping{
 		UIDs:   append(one.UIDs, subUID),
 		GIDs:   append(one.GIDs, subGID),
 		helper: true,
-	}, nil
+	}
 }
 
 // holds reports whether the process has a capability in effect.

@@ -179,11 +179,17 @@ func (t *tree) holdsLayer(real string) bool {
 	return slices.ContainsFunc(t.layers, func(l layer) bool { return nested(l.port, real) })
 }
 
-// furniture lists, as patterns relative to an output, what kiln put there and the
-// job did not: only the root itself holds any.
+// furniture lists, as patterns relative to an output, what shows there only
+// because kiln put it below the root ware.
 func (t *tree) furniture(real string) []string {
 	if real != "/" {
 		return nil
 	}
-	return []string{"proc/**", "dev/**", "tmp/**", strings.TrimPrefix(scriptDir, "/"), strings.TrimPrefix(scriptDir, "/") + "/**"}
+	var patterns []string
+	for _, dir := range furniture {
+		if _, err := os.Lstat(filepath.Join(t.layers[0].lower, dir)); t.layers[0].lower == "" || err != nil {
+			patterns = append(patterns, strings.TrimPrefix(dir, "/"))
+		}
+	}
+	return patterns
 }

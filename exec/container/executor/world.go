@@ -22,9 +22,11 @@ const (
 
 var ownDirs = []string{
 	warehouseDir, deviceDir, deviceDir + "/pts", deviceDir + "/shm", stateDir, jobsDir, "/proc", cgroupDir, "/old",
-	skeletonDir + "/proc", skeletonDir + "/dev", skeletonDir + "/tmp", skeletonDir + scriptDir,
 	packerRoot + warehouseDir, packerRoot + jobsDir, packerRoot + "/proc", packerRoot + "/dev",
 }
+
+// furniture is what every job finds in its root, whatever its root ware holds.
+var furniture = []string{"/proc", "/dev", "/tmp", scriptDir}
 
 var devices = []string{"null", "zero", "full", "random", "urandom", "tty"}
 
@@ -58,7 +60,11 @@ func buildWorld(warehouse string) error {
 	if err := unix.Mount("kiln", root, "tmpfs", unix.MS_NOSUID, "mode=0755"); err != nil {
 		return &setupError{"mount a tmpfs", err}
 	}
-	for _, dir := range ownDirs {
+	dirs := ownDirs
+	for _, dir := range furniture {
+		dirs = append(dirs, skeletonDir+dir)
+	}
+	for _, dir := range dirs {
 		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
 			return &setupError{"make the executor's root", err}
 		}
