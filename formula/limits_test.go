@@ -61,7 +61,7 @@ func TestNoFormula(t *testing.T) {
 // TestDeepInput gives Load what would overflow the stack of a recursive parser or
 // evaluator, in every shape that nests.
 func TestDeepInput(t *testing.T) {
-	const n = 120_000
+	const n = 90_000
 	rep := strings.Repeat
 	for name, text := range map[string]string{
 		"parentheses":    "a = " + rep("(", n) + "1" + rep(")", n),
