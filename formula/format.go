@@ -19,15 +19,15 @@ func Format(filename string, src []byte) ([]byte, hcl.Diagnostics) {
 	if _, _, diags := parse(src, filename); diags.HasErrors() {
 		return src, diags
 	}
-	text := src
+	text := endWithNewline(src)
 	for range maxFormats {
-		formatted := hclwrite.Format(text)
+		formatted := endWithNewline(hclwrite.Format(text))
 		if bytes.Equal(formatted, text) {
 			break
 		}
 		text = formatted
 	}
-	return endWithNewline(text), nil
+	return text, nil
 }
 
 func endWithNewline(text []byte) []byte {
