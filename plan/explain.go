@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 
+	"github.com/kilnbuild/kiln/pack"
 	"github.com/kilnbuild/kiln/warehouse"
 )
 
@@ -52,6 +54,10 @@ type Reason struct {
 	Old  string     `json:"old,omitempty"` // "": there was none, or it is not shown
 	New  string     `json:"new,omitempty"`
 	Text string     `json:"text"` // for people
+
+	// Files are some of the files in which a path ware differs, at most five. None
+	// are known if the ware that was used last time is gone from the warehouse.
+	Files []pack.Change `json:"files,omitempty"`
 }
 
 // An Explanation says what a run would do with one step, and why.
@@ -92,7 +98,7 @@ func (p *Plan) Explain(ctx context.Context, steps []*Step, o ExplainOptions) ([]
 	}
 	if o.History != nil {
 		for i := range x.result {
-			x.addHistory(&x.result[i])
+			x.addHistory(ctx, &x.result[i])
 		}
 	}
 	return x.result, nil
@@ -122,6 +128,7 @@ type explainer struct {
 	o      ExplainOptions
 	at     []int32 // by Step.Index: index in result, or -1
 	result []Explanation
+	files  map[[2]string]fileChanges // by address and old ware id
 }
 
 // perWorker is how many steps are worth a goroutine: a look-up takes about 10 µs.
@@ -155,7 +162,8 @@ func (x *explainer) explain(e *Explanation, s *Step) {
 			continue
 		}
 		r := Reason{Kind: ReasonWait, Name: dep.Addr, Text: "waits for what " + dep.Addr + " makes"}
-		if len(e.Reasons) == 0 || !containsReason(e.Reasons, r) {
+		same := func(have Reason) bool { return have.Name == r.Name }
+		if !slices.ContainsFunc(e.Reasons, same) {
 			e.Reasons = append(e.Reasons, r)
 		}
 	}
@@ -192,15 +200,6 @@ func (x *explainer) outputs(s *Step) map[string]warehouse.WareID {
 	return nil
 }
 
-func containsReason(reasons []Reason, r Reason) bool {
-	for _, have := range reasons {
-		if have == r {
-			return true
-		}
-	}
-	return false
-}
-
 // Remembered returns the memo of a step's key if it holds: it can be read, has all
 // of the step's outputs, and their wares are in the warehouse. Otherwise the memo
 // is nil and the reason says which of these is not so.
@@ -233,7 +232,7 @@ func remembered(r *Resolved, wares *warehouse.Local, memos *warehouse.Memos, cac
 
 // addHistory replaces the reason why there is no memo by what differs from the last
 // time.
-func (x *explainer) addHistory(e *Explanation) {
+func (x *explainer) addHistory(ctx context.Context, e *Explanation) {
 	if e.State != StateRun || e.Reasons[0].Kind != ReasonNoMemo {
 		return
 	}
@@ -246,6 +245,7 @@ func (x *explainer) addHistory(e *Explanation) {
 	default:
 		if changed := diffParts(last.parts, partsOf(&e.Resolved)); changed != nil {
 			e.Reasons = changed
+			x.addFiles(ctx, e)
 		} else {
 			e.Reasons = []Reason{{Kind: ReasonOther, Text: "something kiln cannot name changed"}}
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -186,9 +187,45 @@ func TestExplainChanges(t *testing.T) {
 		t.Fatal(err)
 	}
 	e := w.explain(p)[0]
-	want := Reason{ReasonInput, "/src", idA.String(), other.String(), "input /src changed: tree:aaaa-1 → tree:cccccccccccc…"}
-	if len(e.Reasons) != 2 || e.Reasons[1] != want {
+	want := Reason{ReasonInput, "/src", idA.String(), other.String(), "input /src changed: tree:aaaa-1 → tree:cccccccccccc…", nil}
+	if len(e.Reasons) != 2 || !reflect.DeepEqual(e.Reasons[1], want) {
 		t.Errorf("got %+v", e.Reasons)
+	}
+}
+
+// TestExplainFiles: a changed path ware is explained by its files, if what it was is
+// still in the warehouse.
+func TestExplainFiles(t *testing.T) {
+	pr := newProject(t, map[string]formula.Source{"ware.base": {Kind: formula.SourcePath, Path: "src"}})
+	pr.formula.Steps = []*formula.Step{step("step.a")}
+	for i := range 3 {
+		pr.write(fmt.Sprintf("src/dir/%d", i), "a")
+	}
+	p, _ := pr.resolve()
+	old := p.Wares["ware.base"]
+	if diags := p.Fetch(t.Context(), []string{"ware.base"}); diags.HasErrors() {
+		t.Fatal(diags)
+	}
+	pr.run(p)
+	pr.write("src/dir/1", "b")
+	pr.write("src/new", "b")
+	p, _ = pr.resolve()
+	what := "step.a run; input / changed: " + Short(old) + " → " + Short(p.Wares["ware.base"])
+	if got := lines(pr.explain(p)); got != what+": dir/1 changed, new added\n" {
+		t.Errorf("got %s", got)
+	}
+	for i := range 9 {
+		pr.write(fmt.Sprintf("src/more%d", i), "b")
+	}
+	p, _ = pr.resolve()
+	if got := lines(pr.explain(p)); !strings.HasSuffix(got, "more3 added and more\n") {
+		t.Errorf("got %s", got)
+	}
+	if err := pr.Warehouse.Remove(old); err != nil {
+		t.Fatal(err)
+	}
+	if got := lines(pr.explain(p)); !strings.HasSuffix(got, Short(p.Wares["ware.base"])+"\n") {
+		t.Errorf("got %s", got)
 	}
 }
 
