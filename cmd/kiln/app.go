@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 
+	"github.com/kilnbuild/kiln/plan"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 )
@@ -14,6 +15,8 @@ import (
 type app struct {
 	stdout, stderr io.Writer
 	color          colorMode
+	tty            *os.File            // stderr's terminal while stderr is a story
+	observe        func(plan.Progress) // of a story; nil: tellProgress tells
 }
 
 // colorMode is the value of --color.
@@ -51,6 +54,9 @@ func (a *app) colored() bool {
 
 // terminal returns stderr if it is a terminal, else nil.
 func (a *app) terminal() *os.File {
+	if a.tty != nil {
+		return a.tty
+	}
 	if f, ok := a.stderr.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		return f
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -73,6 +74,8 @@ func (a *app) printError(err error) {
 		return
 	case errors.As(err, &diags):
 		a.printDiags(diags)
+	case errors.Is(err, context.Canceled):
+		fmt.Fprintln(a.stderr, "kiln: interrupted")
 	default:
 		fmt.Fprintf(a.stderr, "kiln: %v\n", err)
 	}

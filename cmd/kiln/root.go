@@ -17,6 +17,7 @@ Results go to stdout, the story of a run to stderr.`
 
 // verbs makes the commands, in the order in which help lists them. One file per verb.
 var verbs = []func(*app) *cobra.Command{
+	newRunCmd,
 	newCheckCmd,
 	newFmtCmd,
 	newPlanCmd,

@@ -142,6 +142,10 @@ func (a *app) diagnosePlan(diags hcl.Diagnostics, files map[string]*hcl.File) er
 
 // tellProgress tells what took the network; the rest is quick, or shown by who can.
 func (a *app) tellProgress(p plan.Progress) {
+	if a.observe != nil {
+		a.observe(p)
+		return
+	}
 	if p.End && p.Err == nil && p.Phase == plan.PhaseFetch {
 		fmt.Fprintln(a.stderr, "fetched", p.Ware)
 	}

@@ -1,0 +1,271 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/kilnbuild/kiln/exec"
+	"github.com/kilnbuild/kiln/exec/container"
+	"github.com/kilnbuild/kiln/internal/embedded"
+	"github.com/kilnbuild/kiln/pack"
+	"github.com/kilnbuild/kiln/plan"
+	"github.com/kilnbuild/kiln/warehouse"
+	"github.com/spf13/cobra"
+)
+
+const runHelp = `Run the steps of a formula that are not remembered, and print each output of the
+formula as NAME = WAREID.
+
+Sources are resolved and fetched first; from then on everything is offline. Each
+step runs in a container of its own and sees its inputs and nothing else. What it
+made is kept under its step key, the hash of all that can change the result, and
+a step whose key is known does not run again.
+
+With -t, only the steps named and what they need are run, and their own outputs
+are printed as STEP.NAME = WAREID.`
+
+// runFlags are the flags of kiln run.
+type runFlags struct {
+	planFlags
+	targets   []string
+	exports   []string // NAME=PATH
+	jobs      int
+	keepGoing bool
+	force     bool
+	quiet     bool
+	asJSON    bool
+}
+
+func newRunCmd(a *app) *cobra.Command {
+	var f runFlags
+	cmd := &cobra.Command{
+		Use:   "run [FILE|DIR]",
+		Short: "Run a formula's steps and print its outputs",
+		Long:  runHelp,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			f.parse(args)
+			return a.run(cmd.Context(), &f)
+		},
+	}
+	f.add(cmd)
+	targetFlag(cmd, &f.targets)
+	flags := cmd.Flags()
+	flags.StringArrayVarP(&f.exports, "output", "o", nil, "copy the output NAME to PATH, `NAME=PATH` (repeatable)")
+	flags.IntVarP(&f.jobs, "jobs", "j", 0, "steps that run at once; 0: one per core")
+	flags.BoolVarP(&f.keepGoing, "keep-going", "k", false, "after a failure, run what does not depend on it")
+	flags.BoolVar(&f.force, "force", false, "run steps although they are remembered")
+	flags.BoolVarP(&f.quiet, "quiet", "q", false, "tell only about failures")
+	jsonFlag(cmd, &f.asJSON)
+	return cmd
+}
+
+func (a *app) run(ctx context.Context, f *runFlags) error {
+	exports, err := parseExports(f.exports)
+	if err != nil {
+		return err
+	}
+	tale := a.newStory(f.quiet)
+	defer tale.close()
+	defer context.AfterFunc(ctx, tale.calm)()
+	defer a.tellThrough(tale)()
+
+	s, err := a.openSession(ctx, &f.planFlags)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	steps, err := s.plan.Select(f.targets)
+	if err != nil {
+		return err
+	}
+	if err := checkExports(s.plan, exports); err != nil {
+		return err
+	}
+	if _, err := a.lock(s, false); err != nil {
+		return err
+	}
+	if err := a.fetch(ctx, s, s.plan.WaresOf(steps)); err != nil {
+		return err
+	}
+	tale.expect(steps, s.plan.Formula.Sources)
+	began := time.Now()
+	result, err := exec.Run(ctx, s.plan, exec.Options{
+		Warehouse: s.wares, Memos: s.memos, Jobs: f.jobs, KeepGoing: f.keepGoing, Force: f.force,
+		Targets: f.targets, Observe: tale.event, Version: version, Binaries: binaries,
+	})
+	if err == nil || errors.Is(err, exec.ErrFailed) {
+		tale.finish(a, result, time.Since(began))
+	}
+	if saveErr := s.remember(result); err == nil && saveErr != nil {
+		err = saveErr
+	}
+	if err == nil {
+		err = a.export(ctx, s, result, exports)
+	}
+	tale.close()
+	switch {
+	case f.asJSON && (err == nil || errors.Is(err, exec.ErrFailed)):
+		if printErr := a.printJSON(runDocument(result)); printErr != nil {
+			return printErr
+		}
+	case err == nil:
+		a.printOutputs(s.plan, result, f.targets)
+	}
+	return runError(result, err)
+}
+
+// remember keeps what the steps that ended were made of, for kiln plan to explain.
+func (s *session) remember(r exec.Result) error {
+	return s.history.Save(s.plan, s.memos, plan.MadeBy(r.Steps), func(st *plan.Step) bool {
+		_, ok := r.Steps[st.Addr]
+		return ok
+	})
+}
+
+// tellThrough makes all that goes to stderr part of the story until the function
+// it returns is called.
+func (a *app) tellThrough(s *story) func() {
+	old, tty := a.stderr, a.tty
+	a.tty = a.terminal()
+	a.stderr, a.observe = s, s.progress
+	return func() { a.stderr, a.observe, a.tty = old, nil, tty }
+}
+
+func binaries() (container.Binaries, error) {
+	executor, err := embedded.Executor()
+	if err != nil {
+		return container.Binaries{}, err
+	}
+	enter, err := embedded.Enter()
+	return container.Binaries{Executor: executor, Enter: enter}, err
+}
+
+// runError gives the error of a run its exit code. Steps that failed were told.
+func runError(r exec.Result, err error) error {
+	var refused *container.Refused
+	switch {
+	case errors.As(err, &refused):
+		return withCode(codeSandbox, err)
+	case !errors.Is(err, exec.ErrFailed):
+		return err
+	}
+	return told(withCode(failedCode(r.Failed), err))
+}
+
+// failedCode is the exit code for steps that failed: what they have in common.
+func failedCode(failed []*exec.StepError) int {
+	codes := map[int]bool{}
+	for _, e := range failed {
+		switch {
+		case e.Failure == exec.FailedTimeout:
+			codes[codeTimedOut] = true
+		case errors.Is(e, pack.ErrCorrupt):
+			codes[codeMismatch] = true
+		case errors.Is(e, warehouse.ErrMissing):
+			codes[codeMissing] = true
+		default:
+			codes[codeStepFailed] = true
+		}
+	}
+	for code := range codes {
+		if len(codes) == 1 {
+			return code
+		}
+	}
+	return codeStepFailed
+}
+
+// An export is an output to be copied out of the warehouse.
+type export struct{ name, path string }
+
+func parseExports(args []string) ([]export, error) {
+	var exports []export
+	for _, arg := range args {
+		name, path, ok := strings.Cut(arg, "=")
+		if !ok || name == "" || path == "" {
+			return nil, fmt.Errorf("option -o %s: want NAME=PATH", arg)
+		}
+		exports = append(exports, export{name, path})
+	}
+	return exports, nil
+}
+
+func checkExports(p *plan.Plan, exports []export) error {
+	var names []string
+	for _, o := range p.Formula.Outputs {
+		names = append(names, o.Name)
+	}
+	for _, e := range exports {
+		if !slices.Contains(names, e.name) {
+			return withHint(fmt.Errorf("option -o %s: the formula has no output of this name", e.name),
+				"Its outputs: "+strings.Join(names, ", "))
+		}
+	}
+	return nil
+}
+
+func (a *app) export(ctx context.Context, s *session, r exec.Result, exports []export) error {
+	for _, e := range exports {
+		id, ok := r.Outputs[e.name]
+		if !ok {
+			return fmt.Errorf("export %s: the steps selected do not make it", e.name)
+		}
+		if err := pack.Export(ctx, s.wares, id, e.path); err != nil {
+			return fmt.Errorf("export %s to %s: %w", e.name, e.path, err)
+		}
+	}
+	return nil
+}
+
+// printOutputs prints the formula's outputs that are known, in the order written, and
+// those of the targets.
+func (a *app) printOutputs(p *plan.Plan, r exec.Result, targets []string) {
+	for _, o := range p.Formula.Outputs {
+		if id, ok := r.Outputs[o.Name]; ok {
+			fmt.Fprintf(a.stdout, "%s = %s\n", o.Name, id)
+		}
+	}
+	for _, st := range p.Steps {
+		if !slices.ContainsFunc(targets, func(t string) bool { return st.Addr == t || strings.HasPrefix(st.Addr, t+"[") }) {
+			continue
+		}
+		for _, o := range st.Outputs {
+			if id, ok := r.Steps[st.Addr][o.Name]; ok {
+				fmt.Fprintf(a.stdout, "%s.%s = %s\n", st.Addr, o.Name, id)
+			}
+		}
+	}
+}
+
+// A runDoc is what kiln run --json prints.
+type runDoc struct {
+	Outputs    map[string]warehouse.WareID            `json:"outputs"`
+	Steps      map[string]map[string]warehouse.WareID `json:"steps"`
+	Ran        int                                    `json:"ran"`
+	Remembered int                                    `json:"remembered"`
+	Skipped    int                                    `json:"skipped"`
+	Failed     []failedDoc                            `json:"failed"`
+}
+
+type failedDoc struct {
+	Step     string   `json:"step"`
+	Error    string   `json:"error"`
+	ExitCode int      `json:"exit_code,omitempty"`
+	Signal   int      `json:"signal,omitempty"`
+	File     string   `json:"file"`
+	Line     int      `json:"line"`
+	Tail     []string `json:"tail,omitempty"`
+}
+
+func runDocument(r exec.Result) runDoc {
+	doc := runDoc{r.Outputs, r.Steps, r.Ran, r.Remembered, r.Skipped, []failedDoc{}}
+	for _, e := range r.Failed {
+		at := failedAt(e)
+		doc.Failed = append(doc.Failed, failedDoc{e.Step.Addr, e.Error(), e.ExitCode, e.Signal, at.Filename, at.Start.Line, e.Tail})
+	}
+	return doc
+}
