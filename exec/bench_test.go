@@ -28,8 +28,8 @@ func BenchmarkChain50(b *testing.B) {
 	f.options.Force, f.options.Observe = true, nil
 	p := f.plan()
 	for b.Loop() {
-		if _, err := Run(context.Background(), p, f.options); err != nil {
-			b.Fatal(err)
+		if result, err := Run(context.Background(), p, f.options); err != nil {
+			b.Fatal(err, result.Failed)
 		}
 	}
 	b.ReportMetric(float64(b.Elapsed().Milliseconds())/float64(b.N)/50, "ms/step")
@@ -45,8 +45,8 @@ func BenchmarkWide200(b *testing.B) {
 	f.options.Force, f.options.Observe = true, nil
 	p := f.plan()
 	for b.Loop() {
-		if _, err := Run(context.Background(), p, f.options); err != nil {
-			b.Fatal(err)
+		if result, err := Run(context.Background(), p, f.options); err != nil {
+			b.Fatal(err, result.Failed)
 		}
 	}
 	b.ReportMetric(float64(b.Elapsed().Milliseconds())/float64(b.N)/200, "ms/step")
@@ -61,8 +61,8 @@ func BenchmarkSerial50(b *testing.B) {
 	f.options.Force, f.options.Observe, f.options.Jobs = true, nil, 1
 	p := f.plan()
 	for b.Loop() {
-		if _, err := Run(context.Background(), p, f.options); err != nil {
-			b.Fatal(err)
+		if result, err := Run(context.Background(), p, f.options); err != nil {
+			b.Fatal(err, result.Failed)
 		}
 	}
 	b.ReportMetric(float64(b.Elapsed().Milliseconds())/float64(b.N)/50, "ms/step")
@@ -76,8 +76,8 @@ func BenchmarkRemembered50(b *testing.B) {
 	f.options.Observe = nil
 	p := f.plan()
 	for b.Loop() {
-		if _, err := Run(context.Background(), p, f.options); err != nil {
-			b.Fatal(err)
+		if result, err := Run(context.Background(), p, f.options); err != nil {
+			b.Fatal(err, result.Failed)
 		}
 	}
 }

@@ -231,7 +231,7 @@ func (r *run) handle(frame wire.Frame) error {
 		if st.container == beingMade {
 			st.container = ready
 		}
-		if st.status == starting {
+		if st.status == starting && !r.stopping { // when stopping, its end was asked for
 			return r.start(st)
 		}
 	case wire.KindExited:

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	osexec "os/exec"
+	"runtime"
 	"sync"
 	"syscall"
 	"time"
@@ -41,6 +42,7 @@ type Executor struct {
 	stderr *tail
 	ids    Mapping
 	pids   *pidsGroup
+	ended  chan struct{} // closed when the process has
 	events chan wire.Frame
 	closed sync.Once
 }
@@ -103,11 +105,29 @@ func spawn(ctx context.Context, exe, enter *os.File) (*Executor, error) {
 		Pdeathsig: syscall.SIGKILL, // and with it, as first process of its pid namespace, everything else
 		Setsid:    true,            // a terminal's Ctrl-C is for kiln, which ends jobs in order
 	}
-	if err := ids.start(x.cmd); err != nil {
+	if err := x.begin(); err != nil {
 		ours.Close()
 		return nil, refused(err, "")
 	}
 	return x, nil
+}
+
+// begin starts the process. The signal that ends it with its parent comes when the
+// thread that started it ends, so that thread is kept until the process has ended.
+func (x *Executor) begin() error {
+	started := make(chan error)
+	x.ended = make(chan struct{})
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := x.ids.start(x.cmd)
+		started <- err
+		if err == nil {
+			x.cmd.Wait()
+			close(x.ended)
+		}
+	}()
+	return <-started
 }
 
 func (x *Executor) greet(hello wire.Hello) error {
@@ -184,7 +204,7 @@ func (x *Executor) Gone() error { return x.diagnose(errors.New("the executor end
 func (x *Executor) Close() {
 	x.closed.Do(func() {
 		unix.Shutdown(int(x.socket.Fd()), unix.SHUT_WR)
-		x.cmd.Wait()
+		<-x.ended
 		x.socket.Close()
 		x.pids.remove()
 	})
@@ -194,7 +214,7 @@ func (x *Executor) Close() {
 func (x *Executor) Kill() {
 	x.closed.Do(func() {
 		x.cmd.Process.Kill()
-		x.cmd.Wait()
+		<-x.ended
 		x.socket.Close()
 		x.pids.remove()
 	})

@@ -28,15 +28,14 @@ const flagsSafe = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
 // /dev, mounted with the flags it should have.
 func containerConfig(root, dev string, capabilities []string) *configs.Config {
 	config := &configs.Config{
-		Rootfs:            root,
-		ParentDeathSignal: int(unix.SIGKILL),
-		RootPropagation:   unix.MS_SLAVE | unix.MS_REC, // mounts made below root later arrive
-		NoNewPrivileges:   true,
-		NoNewKeyring:      true,
-		Capabilities:      &configs.Capabilities{Bounding: capabilities, Effective: capabilities, Permitted: capabilities},
-		Cgroups:           &cgroups.Cgroup{Name: "kiln", Rootless: true, Resources: &cgroups.Resources{}},
-		RootlessCgroups:   true,
-		Hostname:          "kiln",
+		Rootfs:          root,
+		RootPropagation: unix.MS_SLAVE | unix.MS_REC, // mounts made below root later arrive
+		NoNewPrivileges: true,
+		NoNewKeyring:    true,
+		Capabilities:    &configs.Capabilities{Bounding: capabilities, Effective: capabilities, Permitted: capabilities},
+		Cgroups:         &cgroups.Cgroup{Name: "kiln", Rootless: true, Resources: &cgroups.Resources{}},
+		RootlessCgroups: true,
+		Hostname:        "kiln",
 		Mounts: []*configs.Mount{
 			{Source: "proc", Destination: "/proc", Device: "proc", Flags: flagsSafe},
 			{Source: dev, Destination: "/dev", Device: "bind", Flags: unix.MS_BIND | unix.MS_REC},

@@ -117,7 +117,7 @@ func (x *executor) handle(frame wire.Frame) error {
 		}
 		x.mu.Unlock()
 		if j == nil {
-			return fmt.Errorf("start of job %d, which is not prepared", s.ID)
+			return x.conn.Send(wire.KindFailed, wire.Failed{ID: s.ID, Stage: wire.StageStart, Err: "its container was given up"})
 		}
 		x.running.Go(func() {
 			x.run(j, s)
