@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
 )
 
 // FileName is the formula file looked for in a directory.
@@ -25,7 +26,7 @@ type LoadOptions struct {
 // kiln.hcl. It reports every problem it finds, in the order of the files, and
 // always returns a Formula: when there are errors only its Dir and Sources are set.
 func Load(path string, o LoadOptions) (*Formula, hcl.Diagnostics) {
-	l := &loader{sources: make(map[string]*hcl.File), options: o}
+	l := &loader{sources: make(map[string]*hcl.File), bodies: make(map[string]*hclsyntax.Body), options: o}
 	f := l.load(path)
 	if l.root != nil {
 		l.root.Close()
@@ -42,10 +43,11 @@ func Load(path string, o LoadOptions) (*Formula, hcl.Diagnostics) {
 type loader struct {
 	options  LoadOptions
 	sources  map[string]*hcl.File
-	dir      string   // absolute directory of the root module
-	shown    string   // the same as the caller wrote it, for ranges
-	root     *os.Root // dir: nothing outside it is read
-	fileName string   // of the root module
+	bodies   map[string]*hclsyntax.Body // of module files, by the same names; nil with a syntax error
+	dir      string                     // absolute directory of the root module
+	shown    string                     // the same as the caller wrote it, for ranges
+	root     *os.Root                   // dir: nothing outside it is read
+	fileName string                     // of the root module
 	diags    hcl.Diagnostics
 	modules  []*module  // root first
 	stack    []*node    // being evaluated, for naming cycles
@@ -135,6 +137,11 @@ func (l *loader) read(rel string, call *moduleCall) *module {
 	if call != nil {
 		at, around = call.sourceRange, call.block.Range()
 	}
+	m := &module{l: l, rel: rel, dir: filepath.Join(l.dir, rel), file: shown}
+	if body, again := l.bodies[shown]; again {
+		m.body = body
+		return m.ifParsed()
+	}
 	src, err := readRegular(l.root, relName, maxFormula)
 	if err != nil {
 		near := ""
@@ -145,12 +152,18 @@ func (l *loader) read(rel string, call *moduleCall) *module {
 		return nil
 	}
 	file, body, diags := parse(src, shown)
-	if l.sources[shown] == nil {
-		l.sources[shown] = file
-		l.report(diags...)
+	l.sources[shown] = file
+	l.report(diags...)
+	if diags.HasErrors() {
+		body = nil // what could be parsed would only lead to errors that are none
 	}
-	if body == nil {
+	l.bodies[shown], m.body = body, body
+	return m.ifParsed()
+}
+
+func (m *module) ifParsed() *module {
+	if m.body == nil {
 		return nil
 	}
-	return &module{l: l, rel: rel, dir: filepath.Join(l.dir, rel), file: shown, body: body}
+	return m
 }

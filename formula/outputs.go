@@ -78,7 +78,7 @@ var outputAttributes = []string{"path", "packtype", "filters"}
 func (s *scope) outputObject(o *StepOutput, e item) (cty.Value, bool) {
 	for name := range e.value.Type().AttributeTypes() {
 		if !slices.Contains(outputAttributes, name) {
-			s.problem(e.at, "Unknown attribute", "An output has no attribute %q.%s", name, didYouMean(name, outputAttributes))
+			s.problem(e.at, "Unknown attribute", "An output has no attribute %s.%s", s.quote(name), didYouMean(name, outputAttributes))
 		}
 	}
 	attrs := e.value.AsValueMap()

@@ -90,7 +90,7 @@ func (s *scope) from(e item, at string) (Ref, Mode, bool) {
 	if !v.IsNull() && v.Type().IsObjectType() && v.Type().HasAttribute("from") {
 		for name := range v.Type().AttributeTypes() {
 			if name != "from" && name != "mode" {
-				s.problem(e.at, "Unknown attribute", "An input has no attribute %q.%s", name, didYouMean(name, []string{"from", "mode"}))
+				s.problem(e.at, "Unknown attribute", "An input has no attribute %s.%s", s.quote(name), didYouMean(name, []string{"from", "mode"}))
 			}
 		}
 		if v.Type().HasAttribute("mode") {

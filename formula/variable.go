@@ -268,7 +268,11 @@ func (m *module) convert(v *variable, value cty.Value, ty cty.Type, defaults *ty
 		if m.call != nil && at.Filename != around.Filename {
 			around = m.call.around()
 		}
-		m.l.report(problem(at, around, "Wrong type", "%s of the variable %q does not fit its type: %s.", what, v.name, typeError(err)))
+		cause := typeError(err)
+		if m.isSensitive(v) || value.ContainsMarked() {
+			cause = "the cause is not shown, because the value is sensitive"
+		}
+		m.l.report(problem(at, around, "Wrong type", "%s of the variable %q does not fit its type: %s.", what, v.name, cause))
 		return cty.DynamicVal
 	}
 	return converted

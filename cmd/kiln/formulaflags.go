@@ -1,11 +1,6 @@
 package main
 
-import (
-	"os"
-	"strings"
-
-	"github.com/spf13/cobra"
-)
+import "github.com/spf13/cobra"
 
 // formulaFlags are the argument and flags of every verb that reads a formula:
 // [FILE|DIR], --var and --var-file.
@@ -31,15 +26,4 @@ func (f *formulaFlags) parse(args []string) {
 	if len(args) > 0 {
 		f.path = args[0]
 	}
-}
-
-// environ returns the KILN_VAR_x variables of the environment as "NAME=VALUE".
-func (f *formulaFlags) environ() []string {
-	var vars []string
-	for _, kv := range os.Environ() {
-		if v, ok := strings.CutPrefix(kv, "KILN_VAR_"); ok {
-			vars = append(vars, v)
-		}
-	}
-	return vars
 }

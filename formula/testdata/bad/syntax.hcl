@@ -1,3 +1,8 @@
 ware "a" {
   builtin = # ERROR: Invalid expression
 }
+
+step "s" {
+  inputs = { "/" = ware.b }
+  exec   = ["true"]
+}
