@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -15,7 +16,8 @@ import (
 // Export copies a ware to dst, which must be missing or an empty directory; for a
 // ware that is one file, missing. What is there is not replaced, and a symlink at
 // dst is not followed. The copy is made beside dst and renamed when it is whole;
-// only into an existing empty directory it is made in place.
+// only an empty directory that cannot be replaced, such as a mount point, is filled
+// in place.
 func Export(ctx context.Context, l *warehouse.Local, id warehouse.WareID, dst string) error {
 	if err := export(ctx, l, id, filepath.Clean(dst)); err != nil {
 		return fmt.Errorf("export ware %s to %s: %w", id, dst, err)
@@ -28,37 +30,83 @@ func export(ctx context.Context, l *warehouse.Local, id warehouse.WareID, dst st
 	if err != nil {
 		return err
 	}
-	info, err := os.Lstat(dst)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-	case err != nil:
+	there, err := exportable(rec, dst)
+	if err != nil {
 		return err
-	case rec.File || !info.IsDir():
-		return fs.ErrExist
-	default:
-		names, err := os.ReadDir(dst)
-		if err != nil {
-			return err
-		}
-		if len(names) > 0 {
-			return errors.New("the directory is not empty")
-		}
 	}
 	tmp, err := os.MkdirTemp(filepath.Dir(dst), ".kiln-export-")
 	if err != nil {
+		if there {
+			return exportInto(ctx, l, rec, dst)
+		}
 		return err
 	}
 	defer func() { _ = warehouse.RemoveTree(tmp) }()
 	if err := copyOut(ctx, l, rec, tmp); err != nil {
 		return err
 	}
-	from := tmp
 	if rec.File {
-		from = filepath.Join(tmp, "file")
-		return unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, dst, unix.RENAME_NOREPLACE)
+		return renameNew(filepath.Join(tmp, "file"), dst)
 	}
-	// Onto an empty directory, and no other, rename replaces.
-	return os.Rename(from, dst)
+	if !there {
+		return renameNew(tmp, dst)
+	}
+	// Onto an empty directory, and no other, rename(2) replaces.
+	err = unix.Rename(tmp, dst)
+	if err == unix.ENOTEMPTY || err == nil {
+		return err
+	}
+	return exportInto(ctx, l, rec, dst)
+}
+
+// exportable checks what is at dst, and reports whether it is an empty directory.
+func exportable(rec warehouse.Record, dst string) (bool, error) {
+	info, err := os.Lstat(dst)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	if rec.File || !info.IsDir() {
+		return false, fs.ErrExist
+	}
+	dir, err := os.Open(dst)
+	if err != nil {
+		return false, err
+	}
+	defer dir.Close()
+	if _, err := dir.Readdirnames(1); err != io.EOF {
+		return false, errors.Join(errors.New("the directory is not empty"), err)
+	}
+	return true, nil
+}
+
+// renameNew renames from to a path at which there must be nothing.
+func renameNew(from, to string) error {
+	err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
+	if err != unix.EINVAL && err != unix.ENOSYS {
+		return err
+	}
+	// This file system knows no flags.
+	if _, err := os.Lstat(to); err == nil {
+		return fs.ErrExist
+	}
+	return unix.Rename(from, to)
+}
+
+// exportInto fills an empty directory, and empties it again after an error.
+func exportInto(ctx context.Context, l *warehouse.Local, rec warehouse.Record, dst string) error {
+	err := copyOut(ctx, l, rec, dst)
+	if err == nil {
+		return nil
+	}
+	names, listErr := os.ReadDir(dst)
+	err = errors.Join(err, listErr)
+	for _, name := range names {
+		err = errors.Join(err, warehouse.RemoveTree(filepath.Join(dst, name.Name())))
+	}
+	return err
 }
 
 func copyOut(ctx context.Context, l *warehouse.Local, rec warehouse.Record, tmp string) error {
