@@ -118,9 +118,34 @@ func (l *loader) evaluate(f *Formula) {
 	f.Steps = l.sortSteps(f.Steps)
 }
 
+// Limits on the value of a local, so that locals that double each other end before the
+// memory does.
+const (
+	maxText     = 32 << 20 // bytes
+	maxElements = 1_000_000
+)
+
+func tooLarge(v cty.Value) bool {
+	switch {
+	case !v.IsKnown() || v.IsNull():
+		return false
+	case v.Type() == cty.String:
+		return len(v.AsString()) > maxText
+	case v.CanIterateElements():
+		return v.LengthInt() > maxElements
+	}
+	return false
+}
+
 func (m *module) local(d *local) cty.Value {
 	return m.l.force(&d.node, func() cty.Value {
-		return m.value(d.attribute.SrcRange, d.attribute.Expr)
+		v := m.value(d.attribute.SrcRange, d.attribute.Expr)
+		if plain, _ := v.Unmark(); tooLarge(plain) {
+			m.l.report(problem(d.attribute.Expr.Range(), d.attribute.SrcRange, "Value too large",
+				"The value of %s has more than %d MiB of text or %d elements.", d.addr, maxText>>20, maxElements))
+			return cty.DynamicVal
+		}
+		return v
 	})
 }
 

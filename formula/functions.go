@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"hash"
 	"iter"
 	"maps"
@@ -45,7 +46,7 @@ var pure = map[string]function.Function{
 	"distinct": stdlib.DistinctFunc, "element": stdlib.ElementFunc, "flatten": stdlib.FlattenFunc,
 	"hasindex": stdlib.HasIndexFunc, "index": stdlib.IndexFunc, "keys": stdlib.KeysFunc, "length": lengthFunc,
 	"lookup": stdlib.LookupFunc, "merge": stdlib.MergeFunc, "range": stdlib.RangeFunc, "reverse": stdlib.ReverseListFunc,
-	"setintersection": stdlib.SetIntersectionFunc, "setproduct": stdlib.SetProductFunc,
+	"setintersection": stdlib.SetIntersectionFunc, "setproduct": setProductFunc,
 	"setsubtract": stdlib.SetSubtractFunc, "setunion": stdlib.SetUnionFunc, "slice": stdlib.SliceFunc,
 	"sort": stdlib.SortFunc, "values": stdlib.ValuesFunc, "zipmap": stdlib.ZipmapFunc,
 	// conversion
@@ -228,3 +229,23 @@ func sameTypes(types iter.Seq[cty.Type]) bool {
 	}
 	return true
 }
+
+// maxProduct bounds what setproduct makes: a few sets come to more than fits in memory.
+const maxProduct = 1_000_000
+
+var setProductFunc = function.New(&function.Spec{
+	VarParam: &function.Parameter{Name: "sets", Type: cty.DynamicPseudoType, AllowDynamicType: true},
+	Type: func(args []cty.Value) (cty.Type, error) {
+		product := 1
+		for _, arg := range args {
+			if !arg.IsKnown() || !arg.CanIterateElements() || arg.Type().IsObjectType() {
+				continue
+			}
+			if product *= arg.LengthInt(); product > maxProduct {
+				return cty.NilType, fmt.Errorf("the product has more than %d elements", maxProduct)
+			}
+		}
+		return stdlib.SetProductFunc.ReturnTypeForValues(args)
+	},
+	Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) { return stdlib.SetProductFunc.Call(args) },
+})

@@ -65,6 +65,7 @@ func (s *scope) outputEntry(e item) outputEntry {
 			return outputEntry{}
 		}
 		v = path
+		_, e.at = e.part("path")
 	}
 	text, textOK := s.textOf(v, e.at, "an output's path")
 	if textOK {
@@ -78,20 +79,23 @@ var outputAttributes = []string{"path", "packtype", "filters"}
 func (s *scope) outputObject(o *StepOutput, e item) (cty.Value, bool) {
 	for name := range e.value.Type().AttributeTypes() {
 		if !slices.Contains(outputAttributes, name) {
-			s.problem(e.at, "Unknown attribute", "An output has no attribute %s.%s", s.quote(name), didYouMean(name, outputAttributes))
+			nameAt, _ := e.part(name)
+			s.problem(nameAt, "Unknown attribute", "An output has no attribute %s.%s", s.quote(name), didYouMean(name, outputAttributes))
 		}
 	}
 	attrs := e.value.AsValueMap()
 	if v, ok := attrs["packtype"]; ok {
-		if text, ok := s.textOf(v, e.at, "packtype"); ok {
+		_, at := e.part("packtype")
+		if text, ok := s.textOf(v, at, "packtype"); ok {
 			o.Packtype = text
 			if !slices.Contains(packtypes, text) {
-				s.problem(e.at, "Unknown packtype", "An output cannot be packed as %s.%s", s.quote(text), didYouMean(text, packtypes))
+				s.problem(at, "Unknown packtype", "An output cannot be packed as %s.%s", s.quote(text), didYouMean(text, packtypes))
 			}
 		}
 	}
 	if v, ok := attrs["filters"]; ok {
-		o.Filters = s.filtersOf(v, e.at)
+		_, at := e.part("filters")
+		o.Filters = s.filtersOf(v, at)
 	}
 	path, ok := attrs["path"]
 	if !ok {

@@ -49,7 +49,7 @@ func (s *scope) object(attr *hclsyntax.Attribute, what string, decode func(*scop
 func (s *scope) pair(pair hclsyntax.ObjectConsItem, what string) (item, bool) {
 	key, keyOK := s.text(pair.KeyExpr, "a name in "+what)
 	value, valueOK := s.known(s.raw(pair.ValueExpr))
-	return item{key: key, keyAt: pair.KeyExpr.Range(), value: value, at: pair.ValueExpr.Range()}, keyOK && valueOK
+	return item{key: key, keyAt: pair.KeyExpr.Range(), value: value, at: pair.ValueExpr.Range(), expr: pair.ValueExpr}, keyOK && valueOK
 }
 
 var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
@@ -90,13 +90,16 @@ func (s *scope) from(e item, at string) (Ref, Mode, bool) {
 	if !v.IsNull() && v.Type().IsObjectType() && v.Type().HasAttribute("from") {
 		for name := range v.Type().AttributeTypes() {
 			if name != "from" && name != "mode" {
-				s.problem(e.at, "Unknown attribute", "An input has no attribute %s.%s", s.quote(name), didYouMean(name, []string{"from", "mode"}))
+				nameAt, _ := e.part(name)
+				s.problem(nameAt, "Unknown attribute", "An input has no attribute %s.%s", s.quote(name), didYouMean(name, []string{"from", "mode"}))
 			}
 		}
 		if v.Type().HasAttribute("mode") {
-			mode = s.mode(v.GetAttr("mode"), e.at, mode)
+			_, modeAt := e.part("mode")
+			mode = s.mode(v.GetAttr("mode"), modeAt, mode)
 		}
 		v = v.GetAttr("from")
+		_, e.at = e.part("from")
 	}
 	if v.IsNull() || v.Type() != wareType {
 		s.problem(e.at, "Input is not a ware", "The input at %s is %s, and a path takes a ware, such as ware.NAME or step.NAME.OUTPUT.%s",

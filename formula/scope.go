@@ -89,6 +89,9 @@ func (s *scope) teach(d *hcl.Diagnostic, expr hclsyntax.Expression) *hcl.Diagnos
 		}
 	}
 	switch {
+	case strings.Contains(d.Detail, "panic in function implementation"):
+		name, _, _ := strings.Cut(strings.TrimPrefix(d.Detail, `Call to function "`), `"`)
+		taught.Detail = fmt.Sprintf("The function %q has no result for these arguments.", name)
 	case strings.Contains(d.Detail, errNoText), strings.Contains(d.Detail, "can't marshal ware"):
 		taught.Detail = "A ware cannot be encoded." + noTextHint
 	case strings.Contains(d.Detail, "have ware"), strings.Contains(d.Detail, "convert ware to"):
@@ -176,6 +179,20 @@ type item struct {
 	keyAt hcl.Range
 	value cty.Value
 	at    hcl.Range
+	expr  hclsyntax.Expression // of value, where it is written out
+}
+
+// part returns the places of an attribute and its value in an item that is written
+// { name = … }; else both are the item's own.
+func (e *item) part(name string) (nameAt, valueAt hcl.Range) {
+	if cons, ok := e.expr.(*hclsyntax.ObjectConsExpr); ok {
+		for _, pair := range cons.Items {
+			if key, ok := pair.KeyExpr.(*hclsyntax.ObjectConsKeyExpr); ok && hcl.ExprAsKeyword(key.Wrapped) == name {
+				return pair.KeyExpr.Range(), pair.ValueExpr.Range()
+			}
+		}
+	}
+	return e.at, e.at
 }
 
 // elements takes a list value apart.

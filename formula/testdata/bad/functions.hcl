@@ -22,3 +22,15 @@ locals {
   many     = upper("a", "b")      # ERROR: Too many function arguments
   set2     = toset("a")           # ERROR: Invalid function argument
 }
+
+locals {
+  log     = log(0, 0) # ERROR: Error in function call
+  product = setproduct(range(1000), range(1000), range(2)) # ERROR: Error in function call
+}
+
+locals {
+  k10 = join("", [for i in range(1024) : "0123456789"])
+  m10 = join("", [for i in range(1024) : local.k10])
+  m40 = "${local.m10}${local.m10}${local.m10}${local.m10}" # ERROR: Value too large
+  m80 = "${local.m40}${local.m40}"
+}

@@ -24,7 +24,14 @@ step "values" {
     "/b" = null                                # ERROR: Input is not a ware
     "/c" = { mode = "ro" }                     # ERROR: Input is not a ware
     "/d" = { from = ware.base, mode = "rw" }   # ERROR: Invalid mode
-    "/e" = { from = ware.base, mood = "ro" }   # ERROR: Unknown attribute
+    "/e" = {
+      from = ware.base
+      mood = "ro" # ERROR: Unknown attribute
+    }
+    "/e2" = {
+      from = "ware.base" # ERROR: Input is not a ware
+      mode = "r"         # ERROR: Invalid mode
+    }
     "/f" = { from = ware.base, mode = null }   # ERROR: Null value
     "/g" = [ware.base]                         # ERROR: Input is not a ware
     "$A" = ware.base                           # ERROR: Wrong type

@@ -14,6 +14,12 @@ step "paths" {
     nopath = { packtype = "tar" } # ERROR: Output without a path
     pack   = { path = "/out", packtype = "rar" } # ERROR: Unknown packtype
     filt   = { path = "/out", filters = { uid = "keep" } } # ERROR: Wrong type
+    parts = {
+      path     = "parts" # ERROR: Invalid output path
+      packtype = "rar"   # ERROR: Unknown packtype
+      filters  = 1       # ERROR: Wrong type
+      filter   = ""      # ERROR: Unknown attribute
+    }
     attr   = { path = "/out", packtipe = "tar" } # ERROR: Unknown attribute
   }
 }
