@@ -252,6 +252,33 @@ func (x *explainer) addHistory(ctx context.Context, e *Explanation) {
 	}
 }
 
+// Pending returns the steps that are not remembered: those that run, or may.
+func Pending(explanations []Explanation) []*Step {
+	var steps []*Step
+	for i := range explanations {
+		if explanations[i].State != StateRemembered {
+			steps = append(steps, explanations[i].Step)
+		}
+	}
+	return steps
+}
+
+// Why is e's reasons on one line, for people; the first ones if there are many.
+func (e *Explanation) Why() string {
+	var texts []string
+	for i, r := range e.Reasons {
+		if i == maxReasons && len(e.Reasons) > maxReasons+1 {
+			texts = append(texts, fmt.Sprintf("and %d more", len(e.Reasons)-i))
+			break
+		}
+		texts = append(texts, r.Text)
+	}
+	return strings.Join(texts, "; ")
+}
+
+// maxReasons is how many reasons fit a line that is read.
+const maxReasons = 4
+
 // Short returns a ware id with at most 12 characters of its hash, for people.
 func Short(id warehouse.WareID) string { return shortText(id.String()) }
 

@@ -274,6 +274,26 @@ func TestHistoryKeeps(t *testing.T) {
 	}
 }
 
+func TestWhy(t *testing.T) {
+	for n, want := range map[int]string{0: "", 2: "0; 1", 5: "0; 1; 2; 3; 4", 7: "0; 1; 2; 3; and 3 more"} {
+		var e Explanation
+		for i := range n {
+			e.Reasons = append(e.Reasons, Reason{Text: fmt.Sprint(i)})
+		}
+		if got := e.Why(); got != want {
+			t.Errorf("%d reasons: %q, want %q", n, got, want)
+		}
+	}
+}
+
+func TestPending(t *testing.T) {
+	w := newWorld(t)
+	w.run(mustNew(t, step("step.a")))
+	if got := addrs(Pending(w.explain(diamond(t)))); got != `step.b["1"] step.b["2"] step.c` {
+		t.Errorf("pending: %s", got)
+	}
+}
+
 func TestRememberedDamagedMemo(t *testing.T) {
 	w := newWorld(t)
 	p := mustNew(t, step("step.a"))

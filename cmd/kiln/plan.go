@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"fmt"
 	"io"
-	"strings"
 	"time"
 
 	"github.com/kilnbuild/kiln/plan"
@@ -68,15 +67,8 @@ func printStep(b *bufio.Writer, e *plan.Explanation) {
 	if e.Memo != nil {
 		fmt.Fprintf(b, "  ran %s, took %s", e.Memo.Started.Local().Format(time.DateTime), e.Memo.Duration.Round(time.Millisecond))
 	}
-	var reasons []string
-	for _, r := range e.Reasons {
-		reasons = append(reasons, r.Text)
-	}
-	if n := len(reasons); n > 5 {
-		reasons = append(reasons[:4], fmt.Sprintf("and %d more", n-4))
-	}
-	if reasons != nil {
-		fmt.Fprintf(b, "  %s", strings.Join(reasons, "; "))
+	if why := e.Why(); why != "" {
+		fmt.Fprintf(b, "  %s", why)
 	}
 	b.WriteByte('\n')
 	for _, in := range plan.Inputs(e) {
