@@ -88,15 +88,25 @@ func (a *app) run(ctx context.Context, f *runFlags) error {
 	if _, err := a.lock(s, false); err != nil {
 		return err
 	}
-	if err := a.fetch(ctx, s, s.plan.WaresOf(steps)); err != nil {
+	explained, err := s.explain(ctx, f.targets, f.force)
+	if err != nil {
+		return err
+	}
+	if err := a.fetch(ctx, s, needed(s.plan, explained, exports)); err != nil {
 		return err
 	}
 	tale.expect(steps, s.plan.Formula.Sources)
+	tale.because(whyStarted(explained))
 	began := time.Now()
-	result, err := exec.Run(ctx, s.plan, exec.Options{
-		Warehouse: s.wares, Memos: s.memos, Jobs: f.jobs, KeepGoing: f.keepGoing, Force: f.force,
-		Targets: f.targets, Observe: tale.event, Version: version, Binaries: binaries,
-	})
+	var result exec.Result
+	if len(plan.Pending(explained)) == 0 {
+		result = allRemembered(s.plan, explained, tale.event)
+	} else {
+		result, err = exec.Run(ctx, s.plan, exec.Options{
+			Warehouse: s.wares, Memos: s.memos, Jobs: f.jobs, KeepGoing: f.keepGoing, Force: f.force,
+			Targets: f.targets, Observe: tale.event, Version: version, Binaries: binaries,
+		})
+	}
 	if err == nil || errors.Is(err, exec.ErrFailed) {
 		tale.finish(a, result, time.Since(began))
 	}

@@ -37,6 +37,7 @@ type story struct {
 	total  int          // steps selected
 	ended  int
 	stop   chan struct{}
+	why    map[string]string // by address: see because
 }
 
 // An activity is a step that runs or a ware that is being fetched.
@@ -128,6 +129,13 @@ func (s *story) expect(steps []*plan.Step, files map[string]*hcl.File) {
 	}
 }
 
+// because says why steps run that ran before, by address.
+func (s *story) because(why map[string]string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.why = why
+}
+
 // event takes one event of the run. It is an exec.Options.Observe.
 func (s *story) event(e exec.Event) {
 	s.mu.Lock()
@@ -142,7 +150,7 @@ func (s *story) event(e exec.Event) {
 		}
 	case exec.StepStarted:
 		s.active = append(s.active, &activity{name: addr, doing: "running", since: s.clock()})
-		s.line(addr, plain, "started")
+		s.line(addr, plain, strings.TrimSuffix("started: "+s.why[addr], ": "))
 	case exec.StepLog:
 		s.log(addr, e.Line)
 		if s.live != nil && s.buf.Len() < 32<<10 {
