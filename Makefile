@@ -62,8 +62,8 @@ bench: build
 	go test -run='^$$' -bench=. -benchmem -count=3 ./...
 
 demo: build
-	@d=$$(mktemp -d) && trap 'chmod -R u+w "$$d"; rm -rf "$$d"' EXIT && \
-	 KILN_DATA_HOME=$$d/data KILN_CACHE_HOME=$$d/cache KILN_CONFIG_HOME=$$d/config bin/kiln run examples/hello
+	@d=$$(mktemp -d) && trap 'chmod -R u+w "$$d"; rm -rf "$$d"' EXIT && cp -R examples/hello "$$d" && \
+	 KILN_DATA_HOME=$$d/data KILN_CACHE_HOME=$$d/cache KILN_CONFIG_HOME=$$d/config bin/kiln run "$$d/hello"
 
 clean:
 	rm -rf bin $(E)/carried.go $(filter-out $(FILES)/README,$(wildcard $(FILES)/*))

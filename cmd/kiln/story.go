@@ -18,7 +18,7 @@ import (
 //	step.fetch    remembered, took 2.1s
 //	step.build    started
 //	step.build    | cc -O2 -c main.c
-//	step.build    done in 0.84s
+//	step.build    done in 840ms
 //
 // On a terminal, what is going on now stands below the lines (live.go). Steps
 // that fail are told again at the end, with the place in the formula and the end
@@ -167,8 +167,12 @@ func (s *story) event(e exec.Event) {
 		s.end(addr)
 		s.urgent(addr, red, "failed"+after(e.Duration)+": "+strings.TrimPrefix(fmt.Sprint(e.Err), addr+" "))
 	case exec.StepSkipped:
+		word := "skipped"
+		if s.find(addr) != nil {
+			word = "cancelled"
+		}
 		s.end(addr)
-		s.line(addr, dim, "skipped")
+		s.line(addr, dim, word)
 	}
 	s.flush()
 }
@@ -278,9 +282,11 @@ func after(d time.Duration) string {
 	return " after " + seconds(d)
 }
 
-// seconds shows a duration as people read it: 0.08s, 12.3s, 2m03s, 1h02m.
+// seconds shows a duration as people read it: 8ms, 1.25s, 12.3s, 2m03s, 1h02m.
 func seconds(d time.Duration) string {
 	switch {
+	case d < time.Second:
+		return fmt.Sprintf("%dms", (d+time.Millisecond/2)/time.Millisecond)
 	case d < 10*time.Second:
 		return fmt.Sprintf("%.2fs", d.Seconds())
 	case d < time.Minute:
