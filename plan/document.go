@@ -56,7 +56,7 @@ func Inputs(e *Explanation) []InputDoc {
 	return docs
 }
 
-// A PlanDoc is a plan as kiln plan --json prints it: docs/formats.md, "Plan".
+// A PlanDoc is a plan as kiln plan --json prints it: docs/formats.md, section 11.
 type PlanDoc struct {
 	Formula string    `json:"formula"` // absolute directory
 	Wares   []WareDoc `json:"wares"`   // sorted by address

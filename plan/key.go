@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	// keyTag versions the encoding that a step key hashes; docs/formats.md, "Step key".
+	// keyTag versions the encoding that a step key hashes; docs/formats.md, section 9.
 	keyTag = "kiln step key 1"
 
 	// Platform is the one that steps run on.

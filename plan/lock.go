@@ -58,7 +58,7 @@ type lockFile struct {
 	bytes   []byte
 }
 
-// lockSchema is docs/formats.md, "Lock file", for gohcl.
+// lockSchema is docs/formats.md, section 10, for gohcl.
 type lockSchema struct {
 	Version int `hcl:"version"`
 	Wares   []struct {

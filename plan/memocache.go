@@ -13,7 +13,7 @@ import (
 	"github.com/kilnbuild/kiln/warehouse"
 )
 
-// memoCache holds what the memos of one formula said when it last ran: a stat tells
+// memoCache (docs/formats.md, section 12) holds what the memos of one formula said when it last ran: a stat tells
 // that a memo is still the same, in a tenth of the time that reading it takes.
 // A memo is written by rename, so that another one has another inode or time.
 type memoCache map[warehouse.StepKey]cachedMemo

@@ -201,7 +201,7 @@ func TestStepKey(t *testing.T) {
 	}
 }
 
-// TestStepKeyVector is the vector of docs/formats.md, "Step key".
+// TestStepKeyVector is the vector of docs/formats.md, section 9.
 func TestStepKeyVector(t *testing.T) {
 	s := step("step.vector", formula.Input{Port: "/src", From: formula.Ref{Ware: "ware.base"}, Mode: formula.ReadOnly})
 	s.Env = []formula.EnvVar{{Name: "JOBS", Value: "2"}}

@@ -18,7 +18,7 @@ written, but a url ware that is not locked has to be fetched to know what it is.
   wait        it depends on what another step will make: with the same ware as
               before, it is remembered after all
 
-The document that --json prints is described in docs/formats.md.`
+The document that --json prints is described in docs/formats.md, section 11.`
 
 func newPlanCmd(a *app) *cobra.Command {
 	var f planFlags
