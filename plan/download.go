@@ -21,7 +21,7 @@ const (
 	maxRedirects  = 10                     // as browsers and Go's own client
 	firstPause    = 500 * time.Millisecond // doubled after each try
 	maxPause      = 30 * time.Second       // however long a server asks to wait
-	stallTime     = 60 * time.Second       // without a byte, a connection counts as dead
+	stallTime     = 60 * time.Second       // longer than servers make an archive on demand for
 
 	// DefaultMaxDownload is how many bytes one url may give: the largest toolchains
 	// and data sets published as one archive are below it, a full disk is above.
@@ -31,8 +31,9 @@ const (
 // A downloader brings the bytes of a url into a file.
 type downloader struct {
 	client *http.Client
-	dir    string // for files being fetched
-	max    int64  // bytes
+	dir    string        // for files being fetched
+	max    int64         // bytes
+	stall  time.Duration // without a byte, a connection counts as dead
 	pause  func(ctx context.Context, d time.Duration) error
 }
 
@@ -141,7 +142,7 @@ type opener func(ctx context.Context, u *url.URL, verified bool) (body io.ReadCl
 func (d *downloader) try(ctx context.Context, u *url.URL, open opener, f *os.File, verified bool, progress func(done, total int64)) (string, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	stall := time.AfterFunc(stallTime, func() { cancel(fmt.Errorf("nothing came for %s", stallTime)) })
+	stall := time.AfterFunc(d.stall, func() { cancel(fmt.Errorf("nothing came for %s", d.stall)) })
 	defer stall.Stop()
 	body, size, err := open(ctx, u, verified)
 	if err != nil {
@@ -162,7 +163,7 @@ func (d *downloader) try(ctx context.Context, u *url.URL, open opener, f *os.Fil
 	for buf := make([]byte, 128<<10); ; {
 		n, err := body.Read(buf)
 		if n > 0 {
-			stall.Reset(stallTime)
+			stall.Reset(d.stall)
 			done += int64(n)
 			hash.Write(buf[:n])
 			if _, err := f.Write(buf[:n]); err != nil {

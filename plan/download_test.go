@@ -23,7 +23,7 @@ import (
 func newDownloader(t *testing.T, waits *[]time.Duration) *downloader {
 	t.Helper()
 	return &downloader{
-		client: newHTTPClient(), dir: t.TempDir(), max: 1 << 20,
+		client: newHTTPClient(), dir: t.TempDir(), max: 1 << 20, stall: stallTime,
 		pause: func(ctx context.Context, d time.Duration) error {
 			if waits != nil {
 				*waits = append(*waits, d)
@@ -198,6 +198,23 @@ func TestDownloadRefusesDowngrade(t *testing.T) {
 		t.Fatalf("with sha256: %v", err)
 	}
 	dl.remove()
+}
+
+// TestDownloadStalled: a server that falls silent is not waited for, before or after
+// its first byte.
+func TestDownloadStalled(t *testing.T) {
+	for _, first := range []string{"", "he"} {
+		base := serve(t, func(w http.ResponseWriter, r *http.Request) {
+			io.WriteString(w, first)
+			w.(http.Flusher).Flush()
+			<-r.Context().Done()
+		})
+		d := newDownloader(t, nil)
+		d.stall = 20 * time.Millisecond
+		if _, err := d.get(t.Context(), base, "", nil); err == nil || !strings.Contains(err.Error(), "nothing came for 20ms") {
+			t.Errorf("after %q: %v", first, err)
+		}
+	}
 }
 
 func TestDownloadCancelled(t *testing.T) {

@@ -113,7 +113,8 @@ func interrupted(ctx context.Context) hcl.Diagnostics {
 
 // SaveLock writes what Resolve found out to the lock file. With prune it drops the
 // entries of wares that are not in the formula. Nothing is written when the file
-// says the same already.
+// says the same already. Without prune, a file that cannot be written is only a
+// warning if every ware would be found again: formulas may lie where one may not write.
 func (p *Plan) SaveLock(prune bool) ([]LockChange, hcl.Diagnostics) {
 	if p.sources == nil || len(p.sources.lock.entries) == 0 && !prune {
 		return nil, nil

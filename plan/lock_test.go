@@ -172,6 +172,13 @@ func TestLockReadOnlyDirectory(t *testing.T) {
 	if _, diags := saveLock(path, more, nil); !hasDiag(diags, "Cannot write the lock file", 1) {
 		t.Errorf("something to write: %v", diags)
 	}
+	more.sure = true
+	if _, diags := saveLock(path, more, nil); diags.HasErrors() || !hasDiag(diags, "Lock file not written", 1) {
+		t.Errorf("something to write that is sure: %v", diags)
+	}
+	if _, diags := saveLock(path, more, func(string) bool { return true }); !diags.HasErrors() {
+		t.Errorf("asked to write: %v", diags)
+	}
 }
 
 // TestLockAfterKill: a kiln killed while writing leaves its file aside, which the

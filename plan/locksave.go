@@ -38,6 +38,7 @@ type lockUpdate struct {
 	entries map[string]LockEntry
 	reasons map[string]string // by address, for LockChange
 	forced  map[string]bool   // addresses that were to be resolved anew
+	sure    bool              // every entry would be found again: builtins, and urls with a sha256
 }
 
 // saveLock brings the lock file at path up to date with u, and drops the entries
@@ -47,7 +48,7 @@ type lockUpdate struct {
 func saveLock(path string, u lockUpdate, keep func(addr string) bool) ([]LockChange, hcl.Diagnostics) {
 	unlock, err := lockDir(filepath.Dir(path))
 	if err != nil {
-		return nil, lockDiag(path, "Cannot write the lock file", err.Error(), err)
+		return nil, unwritten(path, err, false)
 	}
 	defer unlock()
 	now, _, diags := readLock(path)
@@ -84,10 +85,21 @@ func saveLock(path string, u lockUpdate, keep func(addr string) bool) ([]LockCha
 		return changes, nil
 	}
 	if err := replaceFile(path, text); err != nil {
-		return nil, lockDiag(path, "Cannot write the lock file",
-			fmt.Sprintf("%s. What the sources resolved to is not recorded, so the next run may find other wares.", err), err)
+		return nil, unwritten(path, err, u.sure && keep == nil)
 	}
 	return changes, nil
+}
+
+// unwritten is the diagnostic for a lock file that cannot be written: a warning
+// where nothing is lost by that.
+func unwritten(path string, err error, sure bool) hcl.Diagnostics {
+	if sure {
+		diags := lockDiag(path, "Lock file not written", fmt.Sprintf("%s. This kiln finds the same wares again without it.", err), err)
+		diags[0].Severity = hcl.DiagWarning
+		return diags
+	}
+	return lockDiag(path, "Cannot write the lock file",
+		fmt.Sprintf("%s. What the sources resolved to is not recorded, so the next run may find other wares.", err), err)
 }
 
 // lockDir takes the advisory lock on a directory, which a read-only directory

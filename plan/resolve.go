@@ -101,7 +101,7 @@ func Resolve(ctx context.Context, f *formula.Formula, o ResolveOptions) (*Plan, 
 	if unknown := unknownWares(f, o.Update); unknown != nil {
 		return nil, unknown
 	}
-	src.lock = lockUpdate{entries: map[string]LockEntry{}, reasons: map[string]string{}, forced: map[string]bool{}}
+	src.lock = lockUpdate{entries: map[string]LockEntry{}, reasons: map[string]string{}, forced: map[string]bool{}, sure: true}
 	src.packs = &packer{o}
 	jobs, err := src.group(f)
 	if err != nil {
@@ -210,6 +210,7 @@ func (src *sources) resolveAll(ctx context.Context, jobs []*source, locked map[s
 			}
 			src.lock.entries[w.Addr], src.lock.reasons[w.Addr] = s.entry, reason
 			src.lock.forced[w.Addr] = src.wantsUpdate(s)
+			src.lock.sure = src.lock.sure && (w.Source.Kind == formula.SourceBuiltin || w.Source.SHA256 != "")
 		}
 	}
 	if ctx.Err() != nil {
@@ -290,7 +291,7 @@ func (src *sources) fetchURL(ctx context.Context, w *formula.Ware, sha256 string
 		return LockEntry{}, err
 	}
 	src.sweep.Do(func() { sweepDownloads(dir) })
-	d := &downloader{client: src.o.HTTPClient, dir: dir, max: src.o.MaxDownload, pause: pauseTimer}
+	d := &downloader{client: src.o.HTTPClient, dir: dir, max: src.o.MaxDownload, stall: stallTime, pause: pauseTimer}
 	if d.client == nil {
 		d.client = newHTTPClient()
 	}

