@@ -102,7 +102,7 @@ func (m *module) filesetFunc() function.Function {
 			}
 			names, err := m.glob(dir, args[1].AsString())
 			switch {
-			case errors.Is(err, errBadPattern):
+			case errors.Is(err, errBadPattern), errors.Is(err, errLongPattern):
 				return cty.NilVal, function.NewArgError(1, err)
 			case err != nil:
 				return cty.NilVal, function.NewArgErrorf(0, "%q cannot be read: %w", args[0].AsString(), plainError(err))
@@ -114,9 +114,20 @@ func (m *module) filesetFunc() function.Function {
 	})
 }
 
+// Limits on a pattern: every pair of braces multiplies the work.
+const (
+	maxBraces  = 8
+	maxPattern = 4096 // bytes
+)
+
+var errLongPattern = fmt.Errorf("a pattern has at most %d pairs of braces and %d bytes", maxBraces, maxPattern)
+
 var errBadPattern = errors.New("a bracket or a brace is not closed, or the pattern leaves the directory")
 
 func (m *module) glob(dir, pattern string) ([]string, error) {
+	if strings.Count(pattern, "{") > maxBraces || len(pattern) > maxPattern {
+		return nil, errLongPattern
+	}
 	if !doublestar.ValidatePattern(pattern) || path.IsAbs(pattern) || slices.Contains(strings.Split(pattern, "/"), "..") {
 		return nil, errBadPattern
 	}

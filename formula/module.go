@@ -1,6 +1,7 @@
 package formula
 
 import (
+	"os"
 	"path"
 	"regexp"
 	"slices"
@@ -129,7 +130,7 @@ func (m *module) load(c *moduleCall) {
 	}
 	rel := path.Join(m.rel, source)
 	for caller := m; caller != nil; caller = caller.parent {
-		if caller.rel == rel {
+		if m.l.sameDir(caller.rel, rel) {
 			m.l.report(problem(c.sourceRange, c.around(), "Module contains itself",
 				"%s calls the module in %q, which is %s itself: %s.", c.addr, source, moduleName(caller), m.chain(c, caller)))
 			return
@@ -147,6 +148,17 @@ func (m *module) load(c *moduleCall) {
 	if c.module = m.l.loadModule(m, c, rel); c.module != nil {
 		c.giveArguments()
 	}
+}
+
+// sameDir reports whether two names below the root module's directory are one
+// directory, perhaps through a symlink.
+func (l *loader) sameDir(a, b string) bool {
+	if a == b {
+		return true
+	}
+	infoA, errA := l.root.Stat(a)
+	infoB, errB := l.root.Stat(b)
+	return errA == nil && errB == nil && os.SameFile(infoA, infoB)
 }
 
 func moduleName(m *module) string {

@@ -1,7 +1,6 @@
 package formula
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -67,12 +66,14 @@ func (l *loader) giveFile(root *module, file string) {
 	if diags.HasErrors() {
 		return
 	}
-	if body, ok := parsed.Body.(*hclsyntax.Body); ok {
+	attrs, diags := parsed.Body.JustAttributes()
+	if body, ok := parsed.Body.(*hclsyntax.Body); !ok {
+		l.report(diags...)
+	} else {
 		for _, block := range body.Blocks {
 			l.report(problem(block.TypeRange, block.DefRange(), "Unknown block", "A variable file holds lines NAME = VALUE, and %q is a block.", block.Type))
 		}
 	}
-	attrs, _ := parsed.Body.JustAttributes()
 	for name, attr := range attrs {
 		v := root.variables[name]
 		if v == nil {
@@ -90,12 +91,14 @@ func parseVariables(src []byte, file string) (*hcl.File, hcl.Diagnostics) {
 		parsed, _, diags := parse(src, file)
 		return parsed, diags
 	}
-	if !json.Valid(src) { // it also limits the nesting; hcljson says what is wrong otherwise
-		src = src[:min(len(src), 4096)]
+	parsed := &hcl.File{Body: hcl.EmptyBody(), Bytes: src}
+	if checkJSONNesting(string(src)) != nil {
+		return parsed, hcl.Diagnostics{problem(rangeOfByte(src, 0, file), hcl.Range{},
+			"Nested too deeply", "More than %d brackets nest in this file.", maxNesting)}
 	}
-	parsed, diags := hcljson.Parse(src, file)
-	if parsed == nil {
-		parsed = &hcl.File{Body: hcl.EmptyBody(), Bytes: src}
+	read, diags := hcljson.Parse(src, file)
+	if read != nil {
+		parsed = read
 	}
 	return parsed, diags
 }

@@ -137,3 +137,39 @@ step "plain2" {
 		t.Errorf("%d steps, want %d", len(f.Steps), len(want))
 	}
 }
+
+// TestVariableFiles loads variable files that are not as they should be, and one
+// through a symlink that leads elsewhere.
+func TestVariableFiles(t *testing.T) {
+	dir := writeFormula(t, `variable "a" {}`)
+	elsewhere := t.TempDir()
+	for name, content := range map[string]string{
+		"broken.json": "{\"a\": 1,\n]",
+		"deep.json":   `{"a": ` + strings.Repeat("[", 100_000) + strings.Repeat("]", 100_000) + "}",
+		"list.json":   "[1]",
+		"good.hcl":    "a = 1",
+	} {
+		if err := os.WriteFile(filepath.Join(elsewhere, name), []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(filepath.Join(elsewhere, name), filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+		f, diags := Load(dir, LoadOptions{VarFiles: []string{filepath.Join(dir, name)}})
+		if name == "good.hcl" {
+			if diags.HasErrors() {
+				t.Error(text(f, diags))
+			}
+			continue
+		}
+		subject := ""
+		for _, d := range diags {
+			if d.Subject != nil && filepath.Base(d.Subject.Filename) == name {
+				subject = d.Subject.Filename
+			}
+		}
+		if subject == "" || f.Sources[subject] == nil {
+			t.Errorf("%s: no diagnostic with a source: %v", name, diags)
+		}
+	}
+}

@@ -34,3 +34,12 @@ locals {
   m40 = "${local.m10}${local.m10}${local.m10}${local.m10}" # ERROR: Value too large
   m80 = "${local.m40}${local.m40}"
 }
+
+locals {
+  deep   = join("", [for i in range(1001) : "["])
+  indent = join("", [for i in range(1001) : "- "])
+  json   = jsondecode(local.deep)   # ERROR: Invalid function argument
+  yaml   = yamldecode(local.deep)   # ERROR: Invalid function argument
+  dashes = yamldecode(local.indent) # ERROR: Invalid function argument
+  braces = fileset(".", join("", [for i in range(9) : "{a,b}"])) # ERROR: Invalid function argument
+}

@@ -5,6 +5,8 @@ module "ref" { source = "./${local.x}" }          # ERROR: Module source is not 
 module "none" { source = "./nowhere" }            # ERROR: No formula found
 module "root" { source = "./" }                   # ERROR: Module contains itself
 
+module "link" { source = "./here" }               # ERROR: Module contains itself
+
 module "missing" { # ERROR: Missing module argument
   source = "./lib"
   wrods  = 1 # ERROR: Unknown module argument
