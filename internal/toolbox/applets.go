@@ -25,6 +25,8 @@ var names = [...]string{
 // lookup finds an applet. It is a switch, not a map, so that no code runs for it at start.
 func lookup(name string) (entry, bool) {
 	switch name {
+	case "printf":
+		return entry{printf, 1, false}, true
 	case "[", "test":
 		return entry{builtin, 2, false}, true
 	case "base64":
@@ -55,7 +57,7 @@ func lookup(name string) (entry, bool) {
 		return entry{dirname, 1, false}, true
 	case "du":
 		return entry{du, 1, false}, true
-	case "echo", "printf":
+	case "echo":
 		return entry{builtin, 1, false}, true
 	case "egrep", "fgrep", "grep":
 		return entry{grep, 2, false}, true
@@ -124,7 +126,7 @@ func lookup(name string) (entry, bool) {
 	case "seq":
 		return entry{seq, 1, false}, true
 	case "sh":
-		return entry{sh, 2, false}, true
+		return entry{sh, 2, true}, true
 	case "sleep":
 		return entry{sleep, 1, false}, true
 	case "sort":

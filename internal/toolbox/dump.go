@@ -34,7 +34,7 @@ func od(p *proc, args []string) error {
 		formats = append(formats, f...)
 	}
 	if formats == nil {
-		formats = []odFormat{{'o', 2}}
+		formats = []odFormat{{kind: 'o', size: 2}}
 	}
 	data, err := p.slurp(files, opts)
 	if err != nil {
@@ -76,7 +76,12 @@ func od(p *proc, args []string) error {
 			if n > 0 {
 				head = strings.Repeat(" ", len(head))
 			}
-			p.out.WriteString(head + f.row(row) + "\n")
+			cells := f.row(row)
+			if f.text {
+				full := len(f.row(make([]byte, width)))
+				cells = fmt.Sprintf("%-*s  >%s<", full, cells, printable(row))
+			}
+			p.out.WriteString(head + cells + "\n")
 		}
 	}
 	if radix != "n" {
@@ -114,10 +119,12 @@ func (p *proc) slurp(files []string, opts options) ([]byte, error) {
 	return data, nil
 }
 
-// An odFormat is one type of -t: a kind of a c d o u x f, and the bytes of a number.
+// An odFormat is one type of -t: a kind of a c d o u x f, the bytes of a number, and
+// whether the row is also shown as text.
 type odFormat struct {
 	kind byte
 	size int
+	text bool
 }
 
 func parseOdFormat(spec string) ([]odFormat, error) {
@@ -141,6 +148,10 @@ func parseOdFormat(spec string) ([]odFormat, error) {
 				f.size = int(spec[i] - '0')
 				i++
 			}
+		}
+		if i < len(spec) && spec[i] == 'z' {
+			f.text = true
+			i++
 		}
 		formats = append(formats, f)
 	}
@@ -239,23 +250,28 @@ func hexdump(p *proc, args []string) error {
 		prev, starred = string(row), false
 		fmt.Fprintf(p.out, format, i+int(skip))
 		if width == 4 {
-			fmt.Fprintf(p.out, "%-40s\n", odFormat{'x', 2}.row(row))
+			fmt.Fprintf(p.out, "%-40s\n", odFormat{kind: 'x', size: 2}.row(row))
 			continue
 		}
-		cells := odFormat{'x', 1}.row(row)
+		cells := odFormat{kind: 'x', size: 1}.row(row)
 		if len(row) > 8 {
 			cells = cells[:24] + " " + cells[24:]
 		}
-		text := []byte(string(row))
-		for j, c := range text {
-			if c < 32 || c > 126 {
-				text[j] = '.'
-			}
-		}
-		fmt.Fprintf(p.out, " %-49s  |%s|\n", cells, text)
+		fmt.Fprintf(p.out, " %-49s  |%s|\n", cells, printable(row))
 	}
 	if len(data) > 0 {
 		fmt.Fprintf(p.out, format+"\n", len(data)+int(skip))
 	}
 	return nil
+}
+
+// printable shows every byte that is no printable ASCII as a dot.
+func printable(row []byte) string {
+	text := []byte(string(row))
+	for i, c := range text {
+		if c < 32 || c > 126 {
+			text[i] = '.'
+		}
+	}
+	return string(text)
 }

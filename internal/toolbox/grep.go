@@ -386,7 +386,7 @@ func (g *grepper) file(name string, r io.Reader) error {
 	})
 	switch {
 	case binary:
-		fmt.Fprintf(g.p.out, "%s: binary file matches\n", name)
+		g.p.complain(fmt.Errorf("%s: binary file matches", name))
 	case opts.has('q'):
 	case opts.has('l') && count > 0, opts.has('L') && count == 0:
 		fmt.Fprintln(g.p.out, name)

@@ -137,10 +137,20 @@ func exported(env expand.Environ) []string {
 	return list
 }
 
+// appletPrefix marks a command that is one of ours wherever it may lie.
+const appletPrefix = "toolbox:"
+
 // exec runs a command with p's working directory, environment and streams and
 // returns its exit status: 127 if there is no such command, 126 if it cannot be
 // run, 128 + N if signal N ended it.
 func (p *proc) exec(args []string, pathList string) int {
+	if name, ok := strings.CutPrefix(args[0], appletPrefix); ok {
+		p.name = name
+		return p.main(args[1:])
+	}
+	if pathList == "" {
+		pathList = "/bin:/usr/bin"
+	}
 	path, err := p.lookPath(args[0], pathList)
 	if err != nil {
 		fmt.Fprintf(p.stderr, "sh: %s: %v\n", args[0], err)
@@ -153,6 +163,9 @@ func (p *proc) exec(args []string, pathList string) int {
 	if e, known := lookup(name); known && !e.process && isSelf(path) {
 		p.name = name
 		return p.main(args[1:])
+	}
+	if strings.Contains(args[0], "/") {
+		path = args[0] // what a script sees as $0
 	}
 	return p.fork(path, args)
 }

@@ -14,7 +14,7 @@ import (
 	"mvdan.cc/sh/v3/syntax"
 )
 
-// traps adds to the interpreter what it lacks: trap on signals, umask and kill. A
+// traps adds to the interpreter what it lacks: trap on signals, umask and kill, and a whole printf. A
 // signal that is trapped stops the script; its action runs, then the action of
 // EXIT, and the shell exits with 128 + the signal unless the action exits itself.
 type traps struct {
@@ -34,8 +34,13 @@ func (t *traps) call(ctx context.Context, args []string) ([]string, error) {
 		return t.trap(ctx, args), nil
 	case "umask":
 		return umask(ctx, args), nil
+	case "printf":
+		if len(args) > 1 && args[1] == "-v" {
+			return args, nil
+		}
+		return append([]string{appletPrefix + "printf"}, args[1:]...), nil
 	case "kill":
-		return append([]string{"/bin/kill"}, args[1:]...), nil
+		return append([]string{appletPrefix + "kill"}, args[1:]...), nil
 	}
 	return args, nil
 }
