@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
-	"slices"
 	"strings"
 	"sync"
 
@@ -155,18 +154,7 @@ func (x *explainer) explainAll(steps []*Step) {
 }
 
 func (x *explainer) explain(e *Explanation, s *Step) {
-	e.Step = s
-	for i := range s.from {
-		dep := s.from[i].step
-		if dep == nil || x.outputs(dep) != nil {
-			continue
-		}
-		r := Reason{Kind: ReasonWait, Name: dep.Addr, Text: "waits for what " + dep.Addr + " makes"}
-		same := func(have Reason) bool { return have.Name == r.Name }
-		if !slices.ContainsFunc(e.Reasons, same) {
-			e.Reasons = append(e.Reasons, r)
-		}
-	}
+	e.Step, e.Reasons = s, x.waits(s)
 	if e.Reasons != nil {
 		e.State = StateWait
 		return
@@ -190,6 +178,24 @@ func (x *explainer) explain(e *Explanation, s *Step) {
 		return
 	}
 	e.State, e.Memo = StateRemembered, memo
+}
+
+// waits returns a reason for each step of whose outputs s's key depends and that is
+// not remembered.
+func (x *explainer) waits(s *Step) (reasons []Reason) {
+	var seen map[*Step]bool
+	for i := range s.from {
+		dep := s.from[i].step
+		if dep == nil || seen[dep] || x.outputs(dep) != nil {
+			continue
+		}
+		if seen == nil {
+			seen = map[*Step]bool{}
+		}
+		seen[dep] = true
+		reasons = append(reasons, Reason{Kind: ReasonWait, Name: dep.Addr, Text: "waits for what " + dep.Addr + " makes"})
+	}
+	return reasons
 }
 
 // outputs returns what a remembered step made; nil for any other step.

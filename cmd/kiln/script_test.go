@@ -3,6 +3,8 @@ package main
 import (
 	"flag"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"testing"
 
@@ -16,7 +18,8 @@ func TestMain(m *testing.M) {
 }
 
 // TestScript runs testdata/script/VERB_TOPIC.txtar. Each script has a work
-// directory of its own, no HOME, and kiln's directories below $WORK/kiln.
+// directory of its own, no HOME, and kiln's directories below $WORK/kiln. What lies
+// in $WORK/www is served at $HTTP.
 func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:           "testdata/script",
@@ -36,6 +39,9 @@ func TestScript(t *testing.T) {
 			}
 			env.Setenv("HOME", "")
 			env.Setenv("TMPDIR", env.WorkDir+"/.tmp")
+			www := httptest.NewServer(http.FileServer(http.Dir(env.WorkDir + "/www")))
+			env.Defer(www.Close)
+			env.Setenv("HTTP", www.URL)
 			return os.MkdirAll(env.WorkDir+"/.tmp", 0o700)
 		},
 	})
