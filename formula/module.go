@@ -1,20 +1,12 @@
 package formula
 
 import (
-	"os"
-	"path"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
-	"github.com/zclconf/go-cty/cty"
 )
-
-// maxModules bounds how many module blocks a formula can come to: modules that
-// call modules multiply.
-const maxModules = 10_000
 
 // module is one formula file in one place: the root, or what a module block calls.
 type module struct {
@@ -49,6 +41,7 @@ type decl struct {
 }
 
 func (d *decl) header() hcl.Range { return d.block.DefRange() }
+
 func (d *decl) around() hcl.Range { return d.block.Range() }
 
 func (d *decl) attr(name string) *hclsyntax.Attribute { return d.block.Body.Attributes[name] }
@@ -64,135 +57,6 @@ type moduleCall struct {
 	decl
 	sourceRange hcl.Range
 	module      *module // nil when it could not be read
-}
-
-// blockSchema says what a kind of block may hold.
-type blockSchema struct {
-	labels     int
-	attributes []string
-	required   []string
-	blocks     []string
-	open       bool // any attribute is allowed
-}
-
-var schemas = map[string]blockSchema{
-	"variable": {labels: 1, attributes: []string{"type", "default", "description", "sensitive"}, blocks: []string{"validation"}},
-	"locals":   {open: true},
-	"ware": {labels: 1, attributes: []string{
-		"builtin", "path", "include", "exclude", "url", "sha256", "strip", "id", "filters",
-	}},
-	"step": {labels: 1, attributes: []string{
-		"inputs", "env", "exec", "script", "interpreter", "outputs", "for_each", "depends_on", "timeout", "cwd", "user",
-	}},
-	"output":     {labels: 1, attributes: []string{"value", "description"}, required: []string{"value"}},
-	"module":     {labels: 1, attributes: []string{"source"}, required: []string{"source"}, open: true},
-	"validation": {attributes: []string{"condition", "error_message"}, required: []string{"condition", "error_message"}},
-}
-
-var topLevel = []string{"variable", "locals", "ware", "step", "output", "module"}
-
-// loadModule reads the formula file in rel and, below it, the modules it calls.
-func (l *loader) loadModule(parent *module, call *moduleCall, rel string) *module {
-	m := l.read(rel, call)
-	if m == nil {
-		return nil
-	}
-	m.parent, m.call = parent, call
-	if call != nil {
-		m.prefix = call.addr + "."
-	}
-	m.ctx = l.moduleContext(m)
-	l.modules = append(l.modules, m)
-	m.declare()
-	for _, c := range sortedDecls(m.calls) {
-		m.load(c)
-	}
-	return m
-}
-
-// load reads the module that c calls, if its source is one.
-func (m *module) load(c *moduleCall) {
-	attr := c.attr("source")
-	if attr == nil {
-		return
-	}
-	c.sourceRange = attr.Expr.Range()
-	source, ok := literal(attr.Expr)
-	if !ok {
-		m.l.report(problem(c.sourceRange, c.around(), "Module source is not a literal",
-			`A module's source is a plain string such as "./lib", so that modules can be read before anything is evaluated.`))
-		return
-	}
-	if source != "." && source != ".." && !strings.HasPrefix(source, "./") && !strings.HasPrefix(source, "../") {
-		m.l.report(problem(c.sourceRange, c.around(), "Unsupported module source",
-			`A module is a directory of this formula and its source begins with "./" or "../"; %q does not.`, source))
-		return
-	}
-	rel := path.Join(m.rel, source)
-	for caller := m; caller != nil; caller = caller.parent {
-		if m.l.sameDir(caller.rel, rel) {
-			m.l.report(problem(c.sourceRange, c.around(), "Module contains itself",
-				"%s calls the module in %q, which is %s itself: %s.", c.addr, source, moduleName(caller), m.chain(c, caller)))
-			return
-		}
-	}
-	if rel == ".." || strings.HasPrefix(rel, "../") {
-		m.l.report(problem(c.sourceRange, c.around(), "Module outside the formula's directory",
-			"The source %q leads out of the formula's directory. Move the module below it.", source))
-		return
-	}
-	if len(m.l.modules) >= maxModules {
-		m.l.report(problem(c.header(), c.around(), "Too many modules", "The formula comes to more than %d modules.", maxModules))
-		return
-	}
-	if c.module = m.l.loadModule(m, c, rel); c.module != nil {
-		c.giveArguments()
-	}
-}
-
-// sameDir reports whether two names below the root module's directory are one
-// directory, perhaps through a symlink.
-func (l *loader) sameDir(a, b string) bool {
-	if a == b {
-		return true
-	}
-	infoA, errA := l.root.Stat(a)
-	infoB, errB := l.root.Stat(b)
-	return errA == nil && errB == nil && os.SameFile(infoA, infoB)
-}
-
-func moduleName(m *module) string {
-	if m.call == nil {
-		return "the formula"
-	}
-	return m.call.addr
-}
-
-// chain writes the calls that lead from one module back to itself.
-func (m *module) chain(c *moduleCall, from *module) string {
-	path := []string{moduleName(from), c.addr}
-	for inner := m; inner != from; inner = inner.parent {
-		path = slices.Insert(path, 1, inner.call.addr)
-	}
-	return strings.Join(path, " → ") + " → " + moduleName(from)
-}
-
-// literal returns the string that expr is, if it is one without interpolation.
-func literal(expr hclsyntax.Expression) (string, bool) {
-	switch e := expr.(type) {
-	case *hclsyntax.TemplateExpr:
-		if !e.IsStringLiteral() {
-			return "", false
-		}
-	case *hclsyntax.LiteralValueExpr, *hclsyntax.ObjectConsKeyExpr:
-	default:
-		return "", false
-	}
-	v, diags := expr.Value(nil)
-	if diags.HasErrors() || v.IsNull() || !v.IsKnown() || v.Type() != cty.String {
-		return "", false
-	}
-	return v.AsString(), true
 }
 
 // declare fills the module's maps from its file.
@@ -216,75 +80,6 @@ func (m *module) declare() {
 		}
 		m.checkBody(block, schema)
 		m.declareBlock(block)
-	}
-}
-
-func asBlock(name string) string {
-	if slices.Contains(topLevel, name) {
-		return " Did you mean a block, without the equals sign?"
-	}
-	return ""
-}
-
-func aBlock(block *hclsyntax.Block) string {
-	if block.Type == "output" {
-		return "An output"
-	}
-	return "A " + block.Type
-}
-
-var validName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_-]{0,127}$`)
-
-const nameRule = "A name begins with a letter or an underscore, goes on with letters, digits, underscores and hyphens, and has at most 128 of them."
-
-// checkLabels reports a wrong number of labels and names that are none.
-func (m *module) checkLabels(block *hclsyntax.Block, schema blockSchema) bool {
-	switch {
-	case len(block.Labels) < schema.labels:
-		m.l.report(problem(block.TypeRange, block.DefRange(), "Missing name",
-			"%s block needs a name: %s \"NAME\" { … }.", aBlock(block), block.Type))
-		return false
-	case len(block.Labels) > schema.labels:
-		m.l.report(problem(block.LabelRanges[schema.labels], block.DefRange(), "Too many labels",
-			"%s block takes %s.", aBlock(block), []string{"no name", "one name"}[schema.labels]))
-		return false
-	case schema.labels == 1 && !validName.MatchString(block.Labels[0]):
-		m.l.report(problem(block.LabelRanges[0], block.DefRange(), "Invalid name", "%q cannot name a %s. "+nameRule, block.Labels[0], block.Type))
-		return false
-	}
-	return true
-}
-
-// checkBody reports attributes and blocks that do not belong into block, and those
-// that are missing.
-func (m *module) checkBody(block *hclsyntax.Block, schema blockSchema) {
-	for name, attr := range block.Body.Attributes {
-		if schema.open || slices.Contains(schema.attributes, name) {
-			continue
-		}
-		hint := didYouMean(name, schema.attributes)
-		if slices.Contains(schema.blocks, name) {
-			hint = " Did you mean a block, without the equals sign?"
-		}
-		m.l.report(problem(attr.NameRange, block.Range(), "Unknown attribute", "%s block has no attribute %q.%s", aBlock(block), name, hint))
-	}
-	for _, name := range schema.required {
-		if block.Body.Attributes[name] == nil {
-			m.l.report(problem(block.DefRange(), block.Range(), "Missing attribute", "%s block needs the attribute %q.", aBlock(block), name))
-		}
-	}
-	for _, inner := range block.Body.Blocks {
-		if !slices.Contains(schema.blocks, inner.Type) {
-			hint := didYouMean(inner.Type, schema.blocks)
-			if slices.Contains(schema.attributes, inner.Type) {
-				hint = " Did you mean the attribute, with an equals sign?"
-			}
-			m.l.report(problem(inner.TypeRange, block.Range(), "Unknown block", "%s block holds no block %q.%s", aBlock(block), inner.Type, hint))
-			continue
-		}
-		if m.checkLabels(inner, schemas[inner.Type]) {
-			m.checkBody(inner, schemas[inner.Type])
-		}
 	}
 }
 

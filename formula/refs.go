@@ -2,7 +2,6 @@ package formula
 
 import (
 	"fmt"
-	"slices"
 	"strconv"
 
 	"github.com/hashicorp/hcl/v2"
@@ -68,13 +67,6 @@ func (r *references) breakRoot(root string) {
 		r.broken = make(map[string]cty.Value)
 	}
 	r.broken[root] = cty.DynamicVal
-}
-
-func (r *references) breakStep(s *stepBlock) {
-	if r.bad == nil {
-		r.bad = make(map[string]bool)
-	}
-	r.bad[s.name] = true
 }
 
 func (r *references) set(root, name string, v cty.Value) {
@@ -178,106 +170,6 @@ func (r *references) addEach(t hcl.Traversal) {
 		r.problem(t, 2, "Unknown attribute of each", "There is each.key and each.value, but no %q.", name)
 		r.breakRoot("each")
 	}
-}
-
-// step adds the step, instance or output that t names.
-func (r *references) step(t hcl.Traversal) {
-	if len(t) == 1 {
-		for _, s := range r.m.stepOrder {
-			r.set("step", s.name, r.m.stepValue(s))
-		}
-		if len(r.m.stepOrder) == 0 {
-			r.breakRoot("step")
-			r.problem(t, 1, "Unknown step", "The formula has no steps.")
-		}
-		return
-	}
-	name, ok := attrName(t[1])
-	s := r.m.steps[name]
-	if !ok || s == nil {
-		r.problem(t, 2, "Unknown step", "There is no step %q.%s", name, didYouMean(name, names(r.m.steps)))
-		r.set("step", name, cty.DynamicVal)
-		return
-	}
-	if s.attr("for_each") == nil {
-		v := r.m.stepValue(s)
-		if len(t) > 2 && !r.hasOutput(t, 2, s, v) {
-			r.breakStep(s)
-		}
-		r.set("step", name, v)
-		return
-	}
-	r.instance(t, s)
-}
-
-// instance adds one instance of s, or all of them where t does not say which.
-func (r *references) instance(t hcl.Traversal, s *stepBlock) {
-	if r.whole[s.name] || len(t) == 2 {
-		r.addWhole(s)
-		return
-	}
-	key, ok := attrName(t[2])
-	if !ok {
-		r.problem(t, 3, "Unknown instance", "An instance of %s is named by a string: %s[\"KEY\"].", s.addr, s.addr)
-		r.breakStep(s)
-		return
-	}
-	keys, known := r.m.keys(s)
-	if !known {
-		r.breakStep(s)
-		return
-	}
-	if _, ok := keys.find(key); !ok {
-		hint := didYouMean(key, keys.names())
-		if slices.Contains(r.m.outputNames(s), key) {
-			hint = fmt.Sprintf(" It has for_each, so an output is named %s[KEY].%s.", s.addr, key)
-		}
-		r.problem(t, 3, "Unknown instance", "for_each of %s has no key %q.%s", s.addr, key, hint)
-		r.breakStep(s)
-		return
-	}
-	v := r.m.instanceValue(s, instanceAddr(s.addr, key))
-	if len(t) > 3 && !r.hasOutput(t, 3, s, v) {
-		r.breakStep(s)
-		return
-	}
-	if r.parts == nil {
-		r.parts = make(map[string]map[string]cty.Value)
-	}
-	if r.parts[s.name] == nil {
-		r.parts[s.name] = make(map[string]cty.Value)
-	}
-	r.parts[s.name][key] = v
-}
-
-func (r *references) addWhole(s *stepBlock) {
-	if r.whole == nil {
-		r.whole = make(map[string]bool)
-	}
-	r.whole[s.name] = true
-	r.set("step", s.name, r.m.stepValue(s))
-}
-
-// hasOutput checks that the part of t at index names an output of s.
-func (r *references) hasOutput(t hcl.Traversal, index int, s *stepBlock, v cty.Value) bool {
-	if !v.IsKnown() {
-		return true // reported elsewhere
-	}
-	name, ok := attrName(t[index])
-	if ok && v.Type().HasAttribute(name) {
-		return true
-	}
-	if !ok {
-		r.problem(t, index+1, "Unknown output", "%s has no for_each, so it has no instances.", s.addr)
-		return false
-	}
-	outputs := r.m.outputNames(s)
-	hint := didYouMean(name, outputs)
-	if len(outputs) == 0 {
-		hint = " It has no outputs at all."
-	}
-	r.problem(t, index+1, "Unknown output", "%s has no output %q.%s", s.addr, name, hint)
-	return false
 }
 
 // variables returns what was collected, for an EvalContext.
