@@ -51,3 +51,12 @@ func TestDataDirRefused(t *testing.T) {
 		}
 	}
 }
+
+func TestConfigFile(t *testing.T) {
+	t.Setenv("KILN_CONFIG_HOME", "")
+	t.Setenv("XDG_CONFIG_HOME", "")
+	t.Setenv("HOME", "/home/of-nobody")
+	if got, err := configFile("config.hcl"); err != nil || got != "/home/of-nobody/.config/kiln/config.hcl" {
+		t.Errorf("configFile = %q, %v", got, err)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -38,6 +39,11 @@ func TestScript(t *testing.T) {
 				env.Setenv(name, env.WorkDir+"/kiln/"+dir)
 			}
 			env.Setenv("HOME", "")
+			examples, err := filepath.Abs("../../examples")
+			if err != nil {
+				return err
+			}
+			env.Setenv("EXAMPLES", examples)
 			env.Setenv("TMPDIR", env.WorkDir+"/.tmp")
 			www := httptest.NewServer(http.FileServer(http.Dir(env.WorkDir + "/www")))
 			env.Defer(www.Close)

@@ -117,7 +117,6 @@ type tarrer struct {
 	mtime   *time.Time
 	uid     int // -1: as it is
 	gid     int
-	mode    string
 	links   map[[2]uint64]string
 }
 

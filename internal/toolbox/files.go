@@ -117,8 +117,7 @@ type copier struct {
 	mode, owner, times bool // to keep
 	force, noClobber   bool
 	update, verbose    bool
-	hard, sym          bool // link instead
-	xattrs             bool
+	hard, sym          bool                 // link instead
 	links              map[[2]uint64]string // by device and inode: hard links that are kept
 }
 

@@ -351,9 +351,6 @@ func statFormat(format string, f listed) (string, error) {
 			value = strings.Repeat("0", max(0, width-len(value))) + value
 		}
 		fmt.Fprintf(&b, "%"+strings.TrimLeft(flags, "0")+"s", value)
-		if strings.HasPrefix(flags, "0") {
-			continue
-		}
 	}
 	return b.String(), nil
 }

@@ -340,15 +340,14 @@ func (k *sortKey) position(s string, char int) (int, int, error) {
 // extract returns the part of line that key names.
 func (s *sorter) extract(line []byte, key sortKey, flags string) []byte {
 	blanks := strings.Contains(flags, "b")
-	start, fieldEnd := s.field(line, key.fromField)
+	start, _ := s.field(line, key.fromField)
 	if blanks {
 		start = skipBlanks(line, start)
 	}
 	start = min(start+key.fromChar-1, len(line))
 	end := len(line)
 	if key.toField > 0 {
-		var from int
-		from, fieldEnd = s.field(line, key.toField)
+		from, fieldEnd := s.field(line, key.toField)
 		end = fieldEnd
 		if key.toChar > 0 {
 			if blanks {
