@@ -57,9 +57,7 @@ func (w *walk) hashContent(src source, dst int, size int64, n *node, s *scratch)
 				return err
 			}
 		}
-		if n.digest.size < size {
-			w.progress(0, 0)
-		}
+		w.progress(0, int64(got))
 	}
 	if n.digest.size > size {
 		return fmt.Errorf("%w: it grew", ErrChanged)

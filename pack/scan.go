@@ -98,7 +98,7 @@ func (w *walk) file(parent, name string, dst int) (Result, *dir, error) {
 	if err := w.v.visit(w, d, n, s); err != nil {
 		return Result{}, nil, entryError(d, "", err)
 	}
-	w.progress(1, n.seen.size)
+	w.progress(1, 0)
 	n.name = "file"
 	d.meta = meta{kind: kindDir, mode: 0o755, sec: defaultTime}
 	s.msg = fileRootMessage(s.msg[:0], n)
@@ -172,6 +172,7 @@ func (w *walk) recall(d *dir, n *node, st *unix.Stat_t, s *scratch) (known bool,
 		return true, err
 	}
 	n.digest = digest{c.sum, st.Size}
+	w.progress(0, st.Size)
 	if w.o.Packtype == Tar {
 		n.rio = rioFile(n, c.content, s)
 	}

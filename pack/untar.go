@@ -428,7 +428,6 @@ func (u *unpacker) file(parent *planted, n *node, size int64, content io.Reader)
 	if err := u.hashContent(readerSource{content}, fd, size, n, u.s); err != nil {
 		return err
 	}
-	u.progress(0, size)
 	return finish(fd, n)
 }
 
@@ -505,31 +504,36 @@ func (u *unpacker) finish() error {
 	return u.leaveAll(u.root)
 }
 
-func (u *unpacker) leaveAll(p *planted) error {
+func (u *unpacker) leaveAll(p *planted) (err error) {
 	type frame struct {
 		p    *planted
-		next int
+		next int // in p.nodes
 	}
-	for stack := []frame{{p: p}}; len(stack) > 0; {
+	stack := []frame{{p: p}}
+	defer func() {
+		for _, f := range stack {
+			closeDir(&f.p.dir)
+		}
+	}()
+	for len(stack) > 0 {
 		f := &stack[len(stack)-1]
 		for f.next < len(f.p.nodes) && f.p.nodes[f.next].meta.kind != kindDir {
 			f.next++
 		}
-		if f.next < len(f.p.nodes) {
-			sub := f.p.subs[f.p.nodes[f.next].name]
-			sub.slot = f.next
-			f.next++
-			var err error
-			if sub.dst, err = openat(f.p.dst, sub.name, unix.O_RDONLY|unix.O_DIRECTORY, 0); err != nil {
-				return err
+		if f.next == len(f.p.nodes) {
+			if err := u.leaveOne(f.p); err != nil {
+				return entryError(&f.p.dir, "", err)
 			}
-			stack = append(stack, frame{p: sub})
+			stack = stack[:len(stack)-1]
 			continue
 		}
-		stack = stack[:len(stack)-1]
-		if err := u.leaveOne(f.p); err != nil {
-			return entryError(&f.p.dir, "", err)
+		sub := f.p.subs[f.p.nodes[f.next].name]
+		sub.slot = f.next
+		f.next++
+		if sub.dst, err = openat(f.p.dst, sub.name, unix.O_RDONLY|unix.O_DIRECTORY, 0); err != nil {
+			return err
 		}
+		stack = append(stack, frame{p: sub})
 	}
 	return nil
 }

@@ -198,7 +198,7 @@ func (w *walk) do(t task, s *scratch) error {
 			return entryError(t.d, n.name, err)
 		}
 		bytes += n.seen.size
-		w.progress(1, n.seen.size)
+		w.progress(1, 0)
 	}
 	return w.done(t.d, s)
 }
