@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -12,11 +13,11 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/gohcl"
-	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/hashicorp/hcl/v2/hclwrite"
 	"github.com/kilnbuild/kiln/formula"
 	"github.com/kilnbuild/kiln/warehouse"
 	"github.com/zclconf/go-cty/cty"
+	"golang.org/x/sys/unix"
 )
 
 // LockName is the name of the lock file in the root formula's directory.
@@ -78,7 +79,7 @@ type lockSchema struct {
 // The second result is for printing the diagnostics.
 func readLock(path string) (lockFile, *hcl.File, hcl.Diagnostics) {
 	lock := lockFile{entries: map[string]LockEntry{}}
-	src, err := os.ReadFile(path)
+	src, err := readLockFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return lock, nil, nil
 	}
@@ -90,7 +91,7 @@ func readLock(path string) (lockFile, *hcl.File, hcl.Diagnostics) {
 	if diags := conflictMarkers(path, src); diags.HasErrors() {
 		return lock, file, diags
 	}
-	file, diags := hclsyntax.ParseConfig(src, path, hcl.InitialPos)
+	file, diags := formula.Parse(src, path)
 	if diags.HasErrors() {
 		return lock, file, diags
 	}
@@ -113,6 +114,27 @@ func readLock(path string) (lockFile, *hcl.File, hcl.Diagnostics) {
 	return lock, file, diags
 }
 
+// maxLock is how large a lock file may be: room for 20,000 wares.
+const maxLock = 8 << 20
+
+func readLockFile(path string) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) // does not wait for a named pipe
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("%s is not a regular file", path)
+	case info.Size() > maxLock:
+		return nil, fmt.Errorf("%s is larger than %d MiB", path, maxLock>>20)
+	}
+	return io.ReadAll(io.LimitReader(f, maxLock))
+}
+
 func (l *lockFile) decode(file *hcl.File) hcl.Diagnostics {
 	var raw lockSchema
 	diags := gohcl.DecodeBody(file.Body, nil, &raw)
@@ -131,7 +153,7 @@ func (l *lockFile) decode(file *hcl.File) hcl.Diagnostics {
 		switch _, twice := l.entries[w.Addr]; {
 		case err != nil:
 			wrong(fmt.Sprintf("The id of %s cannot be read: %s.", w.Addr, err))
-		case (w.Builtin == nil) == (w.URL == nil):
+		case (deref(w.Builtin) == "") == (deref(w.URL) == ""):
 			wrong(fmt.Sprintf("%s must have either builtin or url.", w.Addr))
 		case twice:
 			wrong(fmt.Sprintf("%s is in the file twice.", w.Addr))

@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/kilnbuild/kiln/formula"
 	"github.com/kilnbuild/kiln/warehouse"
+	"golang.org/x/sys/unix"
 )
 
 func treeID(n int) warehouse.WareID {
@@ -99,19 +100,31 @@ func TestLockBadFiles(t *testing.T) {
 		{"version = 1\nware \"ware.a\" {\n  builtin = \"b\"\n  id = \"nonsense\"\n}\n", "Invalid entry in the lock file", 2},
 		{"version = 1\nware \"ware.a\" {\n  id = \"tree:aa-1\"\n}\n", "Invalid entry in the lock file", 2},
 		{"version = 1\nware \"ware.a\" {\n  other = 1\n}\n", "Missing required argument", 2},
-		{"\x00\xff\xfe", "Invalid character encoding", 1},
+		{"\x00\xff\xfe", "Not a text file", 1},
+		{"version = " + strings.Repeat("(", 1<<20), "too deep", 1},
+		{strings.Repeat("#", maxLock+1), "Unreadable lock file", 1},
 	} {
 		path := filepath.Join(t.TempDir(), LockName)
 		if err := os.WriteFile(path, []byte(tt.text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		_, file, diags := readLock(path)
-		if !hasDiag(diags, tt.summary, tt.line) || file == nil {
-			t.Errorf("%q: %v; want %q at line %d", tt.text, diags, tt.summary, tt.line)
+		if !hasDiag(diags, tt.summary, tt.line) || file == nil && len(tt.text) <= maxLock {
+			t.Errorf("%.99q: %v; want %q at line %d", tt.text, diags, tt.summary, tt.line)
 		}
 		if _, diags := saveLock(path, updateOf(lockEntries), nil); !diags.HasErrors() {
-			t.Errorf("%q: overwritten", tt.text)
+			t.Errorf("%.99q: overwritten", tt.text)
 		}
+	}
+}
+
+func TestLockNamedPipe(t *testing.T) {
+	path := filepath.Join(t.TempDir(), LockName)
+	if err := unix.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, diags := readLock(path); !hasDiag(diags, "Unreadable lock file", 1) {
+		t.Errorf("got %v", diags)
 	}
 }
 
@@ -217,4 +230,59 @@ func TestLockEntryMatches(t *testing.T) {
 			t.Errorf("matches although %s changed", name)
 		}
 	}
+}
+
+// FuzzLock: what can be read is written so that it reads the same, byte for byte
+// from the second time on.
+func FuzzLock(f *testing.F) {
+	f.Add([]byte(lockText))
+	f.Add([]byte("version = 1\nware \"a\" {\n  url = \"http://h/\\u0000\\n%%{x}$\"\n  strip = 3\n  id = \"tar:a\"\n}\n"))
+	f.Add([]byte("version = 1\nware \"\" {\n  builtin = \"\"\n  filters = \"uid=keep\"\n  id = \"tree:a-1\"\n}\n"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		path := filepath.Join(t.TempDir(), LockName)
+		read := func(text []byte) (lockFile, hcl.Diagnostics) {
+			if err := os.WriteFile(path, text, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			lock, _, diags := readLock(path)
+			return lock, diags
+		}
+		lock, diags := read(text)
+		if diags.HasErrors() {
+			return
+		}
+		written := formatLock(lock.entries)
+		again, diags := read(written)
+		if diags.HasErrors() || !maps.Equal(again.entries, lock.entries) || string(formatLock(again.entries)) != string(written) {
+			t.Errorf("%q was written as %q: %v", text, written, diags)
+		}
+	})
+}
+
+func BenchmarkLock1000(b *testing.B) {
+	entries := map[string]LockEntry{}
+	for i := range 1000 {
+		entries[fmt.Sprintf("ware.w%d", i)] = LockEntry{URL: fmt.Sprintf("https://example.com/%d.tar.gz", i), Strip: 1, SHA256: hexSum("x"), ID: treeID(i)}
+	}
+	path := filepath.Join(b.TempDir(), LockName)
+	text := formatLock(entries)
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		b.Fatal(err)
+	}
+	b.Run("read", func(b *testing.B) {
+		b.ReportAllocs()
+		b.SetBytes(int64(len(text)))
+		for b.Loop() {
+			if _, _, diags := readLock(path); diags.HasErrors() {
+				b.Fatal(diags)
+			}
+		}
+	})
+	b.Run("format", func(b *testing.B) {
+		b.ReportAllocs()
+		b.SetBytes(int64(len(text)))
+		for b.Loop() {
+			formatLock(entries)
+		}
+	})
 }

@@ -88,6 +88,12 @@ func (p *packer) options(w *formula.Ware, lockPath string, progress progressFunc
 // excludeLock leaves the formula's lock file out of a ware that it lies in:
 // otherwise writing it would change the ware, and with it all that is made of it.
 func excludeLock(path, lockPath string) []string {
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real // Scan follows it too
+	}
+	if dir, err := filepath.EvalSymlinks(filepath.Dir(lockPath)); err == nil {
+		lockPath = filepath.Join(dir, filepath.Base(lockPath))
+	}
 	rel, err := filepath.Rel(path, lockPath)
 	if err != nil || !filepath.IsLocal(rel) || rel == "." {
 		return nil

@@ -447,7 +447,13 @@ func TestResolveCancelled(t *testing.T) {
 }
 
 func TestExcludeLock(t *testing.T) {
+	dir := t.TempDir()
+	if err := errors.Join(os.Mkdir(dir+"/real", 0o755), os.Symlink("real", dir+"/link")); err != nil {
+		t.Fatal(err)
+	}
 	for _, tt := range []struct{ path, lock, want string }{
+		{dir + "/link", dir + "/real/kiln.lock.hcl", "kiln.lock.hcl .kiln.lock.hcl.new"},
+		{dir, dir + "/link/kiln.lock.hcl", "real/kiln.lock.hcl real/.kiln.lock.hcl.new"},
 		{"/p", "/p/kiln.lock.hcl", "kiln.lock.hcl .kiln.lock.hcl.new"},
 		{"/", "/a[b]/kiln.lock.hcl", `a\[b\]/kiln.lock.hcl a\[b\]/.kiln.lock.hcl.new`},
 		{"/p/src", "/p/kiln.lock.hcl", ""},
