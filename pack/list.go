@@ -1,0 +1,126 @@
+package pack
+
+import (
+	"encoding/binary"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// list opens d, reads its entries and makes tasks of them.
+func (w *walk) list(d *dir, s *scratch) error {
+	if d.parent != nil {
+		var err error
+		if d.fd, err = openat(d.parent.fd, d.name, unix.O_RDONLY|unix.O_DIRECTORY, 0); err != nil {
+			return entryError(d, "", changed(err))
+		}
+	}
+	err := fstat(d.fd, &d.st)
+	if err == nil {
+		d.meta, err = metaOf(&d.st)
+	}
+	if err == nil && w.hash {
+		err = w.o.Filters.apply(&d.meta, true)
+	}
+	if err == nil {
+		err = w.v.enter(w, d)
+	}
+	if err == nil {
+		err = w.readDir(d, s)
+	}
+	if err != nil {
+		return entryError(d, "", err)
+	}
+	return w.share(d)
+}
+
+// share makes tasks of d's entries, files last so that they are taken first.
+func (w *walk) share(d *dir) error {
+	var room [8]task
+	tasks := room[:0]
+	for i := range d.nodes {
+		n := &d.nodes[i]
+		if n.meta.kind != kindDir {
+			d.visits = append(d.visits, int32(i))
+			continue
+		}
+		sub := &dir{node: *n, parent: d, slot: i, fd: -1, dst: -1}
+		sub.pending.Store(1)
+		n.sub = sub
+		if w.needRel {
+			sub.rel = join(d.rel, n.name)
+		}
+		tasks = append(tasks, task{d: sub, from: -1})
+	}
+	slices.Reverse(tasks)
+	for i := 0; i < len(d.visits); i += batch {
+		tasks = append(tasks, task{d, i, min(i+batch, len(d.visits))})
+	}
+	d.pending.Add(int32(len(tasks)))
+	if len(tasks) > 0 {
+		w.push(tasks...)
+	}
+	return nil
+}
+
+// readDir fills in d.nodes: names and kinds, no more.
+func (w *walk) readDir(d *dir, s *scratch) error {
+	s.listed = s.listed[:0]
+	for {
+		n, err := getdents(d.fd, s.dents[:])
+		if err != nil {
+			return changed(err)
+		}
+		if n == 0 {
+			break
+		}
+		if err := w.parseDir(d, s.dents[:n], s); err != nil {
+			return err
+		}
+	}
+	slices.SortFunc(s.listed, func(a, b listed) int { return strings.Compare(a.name, b.name) })
+	d.nodes = make([]node, len(s.listed))
+	for i, l := range s.listed {
+		n := &d.nodes[i]
+		n.name, n.meta.kind, n.maybe = l.name, l.kind, l.maybe
+	}
+	clear(s.listed)
+	return nil
+}
+
+// listed is what listing a directory tells of an entry.
+type listed struct {
+	name  string
+	kind  kind
+	maybe bool
+}
+
+// parseDir reads the entries in a buffer of getdents(2), leaving out "." and "..",
+// and what the walk's patterns leave out.
+func (w *walk) parseDir(d *dir, buf []byte, s *scratch) error {
+	all := string(buf) // one string for all names: they are parts of it
+	for at := 0; at < len(buf); {
+		size := int(binary.NativeEndian.Uint16(buf[at+16:])) // d_reclen
+		typ := buf[at+18]                                    // d_type
+		name, _, _ := strings.Cut(all[at+19:at+size], "\x00")
+		at += size
+		if name == "." || name == ".." {
+			continue
+		}
+		kind, err := kindAt(d.fd, name, typ)
+		if err != nil {
+			return entryError(d, name, err)
+		}
+		l := listed{name: name, kind: kind}
+		if w.match != nil {
+			take, maybe := w.match.take(join(d.rel, name), kind == kindDir, !d.maybe)
+			if !take {
+				continue
+			}
+			l.maybe = maybe
+		}
+		s.listed = append(s.listed, l)
+	}
+	return nil
+}
