@@ -21,7 +21,9 @@ func (w *walk) list(d *dir, s *scratch) error {
 		d.meta, err = metaOf(&d.st)
 	}
 	if err == nil && w.hash {
-		err = w.o.Filters.apply(&d.meta, true)
+		if err = w.o.Filters.apply(&d.meta, true); d.maybe {
+			d.refused, err = err, nil
+		}
 	}
 	if err == nil {
 		err = w.v.enter(w, d)

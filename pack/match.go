@@ -47,19 +47,32 @@ func cleanPatterns(patterns []string) ([]string, error) {
 	return out, nil
 }
 
-// leading returns patterns for the directories above what p matches. Braces may
-// hold slashes, so from the first one on anything may lead to a match.
+// leading returns patterns for the directories above what p matches. From "**" on,
+// and from braces on that may hold slashes, anything may lead to a match.
 func leading(p string) []string {
 	var out []string
-	for i := range len(p) {
-		if p[i] == '{' || strings.HasPrefix(p[i:], "**") {
+	for i := 0; i < len(p); i++ {
+		end := plainBraces(p[i:])
+		switch {
+		case end > 0:
+			i += end
+		case p[i] == '{' || strings.HasPrefix(p[i:], "**"):
 			return append(out, p[:strings.LastIndexByte(p[:i], '/')+1]+"**")
-		}
-		if p[i] == '/' {
+		case p[i] == '/':
 			out = append(out, p[:i])
 		}
 	}
 	return out
+}
+
+// plainBraces returns where the braces end that p begins with, if what is in them is part of
+// one component of a path and easily seen to be; otherwise 0.
+func plainBraces(p string) int {
+	end := strings.IndexByte(p, '}')
+	if p[0] != '{' || end < 0 || strings.ContainsAny(p[1:end], `{/\[`) || strings.Contains(p[1:end], "**") {
+		return 0
+	}
+	return end
 }
 
 // take reports whether the entry at rel is taken; maybe says that it is a directory

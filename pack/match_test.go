@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestPatterns(t *testing.T) {
@@ -29,6 +31,8 @@ func TestPatterns(t *testing.T) {
 		{"./src/*/*.txt", "", "src src/deep src/deep/e.txt"},
 		{"{src,docs}/*.{go,md}", "build", "docs docs/g.md src src/c.go"},
 		{"src/{deep/d.go,c.go}", "", "src src/c.go src/deep src/deep/d.go"},
+		{"{src,x}/{,deep/}c.go", "", "src src/c.go"},
+		{"s{rc,}/{deep,}/{d,e}.txt", "", "src src/deep src/deep/e.txt"},
 		{"none", "", ""},
 		{".", "build", ".git .git/config a.go b.txt docs docs/g.md src src/c.go src/deep src/deep/d.go src/deep/e.txt"},
 	} {
@@ -53,9 +57,35 @@ func TestPatterns(t *testing.T) {
 			t.Errorf("include %q, exclude %q:\n got %s\nwant %s", c.include, c.exclude, strings.Join(got, " "), c.want)
 		}
 	}
+	// A directory that might lead to a match and does not is no part of the ware, whatever its mode.
+	must(t, unix.Chmod(filepath.Join(src, "docs"), 0o2755))
+	if _, err := Scan(ctx, src, Options{Include: []string{"**/*.go"}}); err != nil {
+		t.Error(err)
+	}
+	if _, err := Scan(ctx, src, Options{Include: []string{"**/*.md"}}); err == nil || !strings.Contains(err.Error(), "docs") {
+		t.Errorf("set-id directory with a match: %v", err)
+	}
 	for _, bad := range []string{"[", "", "{a"} {
 		if _, err := Scan(ctx, src, Options{Exclude: []string{bad}}); err == nil || !strings.Contains(err.Error(), "pattern") {
 			t.Errorf("pattern %q: %v", bad, err)
+		}
+	}
+}
+
+// TestPatternsLead checks what is not even opened: directories in which nothing can match.
+func TestPatternsLead(t *testing.T) {
+	for _, c := range []struct{ pattern, want string }{
+		{"a/b/c", "a a/b"},
+		{"a/**/c", "a a/**"},
+		{"**", "**"},
+		{"lib{,64}/{a,b}*/c", "lib{,64} lib{,64}/{a,b}*"},
+		{"x/{a/b,c}/d", "x x/**"},
+		{"x/{a,{b,c}}/d", "x x/**"},
+		{`x/\{a,b}/d`, `x x/\{a,b}`},
+		{"{**,a}/d", "**"},
+	} {
+		if got := strings.Join(leading(c.pattern), " "); got != c.want {
+			t.Errorf("%s: %s, want %s", c.pattern, got, c.want)
 		}
 	}
 }

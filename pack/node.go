@@ -39,6 +39,7 @@ type dir struct {
 	nodes   []node  // sorted by name
 	visits  []int32 // indexes in nodes of what is not a directory
 	pending atomic.Int32
+	refused error // by the filters, if it turns out to be part of the ware
 }
 
 // closeDir closes what is open of d.

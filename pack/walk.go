@@ -63,6 +63,9 @@ func (w *walk) leave(d *dir, s *scratch) error {
 		d.nodes = slices.DeleteFunc(d.nodes, func(n node) bool { return n.skip })
 	}
 	d.skip = d.maybe && len(d.nodes) == 0
+	if d.refused != nil && !d.skip {
+		return d.refused
+	}
 	if err := w.v.leave(w, d); err != nil {
 		return err
 	}
