@@ -162,11 +162,20 @@ func sourceKey(w *formula.Ware) (string, error) {
 	return "", fmt.Errorf("resolve %s: unknown kind of source %q", w.Addr, s.Kind)
 }
 
+// sourcePath returns where a path source is: below the directory of the formula file, or
+// where "~/" says so below the home directory. Without a home directory the path stays as
+// it was written, for a message to show.
 func sourcePath(w *formula.Ware) string {
-	if filepath.IsAbs(w.Source.Path) {
-		return filepath.Clean(w.Source.Path)
+	path := w.Source.Path
+	if rest, ok := strings.CutPrefix(path, "~"); ok && (rest == "" || rest[0] == '/') {
+		if home, err := os.UserHomeDir(); err == nil {
+			path = filepath.Join(home, rest)
+		}
 	}
-	return filepath.Join(w.Dir, w.Source.Path)
+	if filepath.IsAbs(path) {
+		return filepath.Clean(path)
+	}
+	return filepath.Join(w.Dir, path)
 }
 
 // resolveAll resolves all sources, some at a time, and reports every failure in the

@@ -143,6 +143,31 @@ func TestResolvePath(t *testing.T) {
 	}
 }
 
+// TestResolvePathAnywhere: a path source need not lie below the formula.
+func TestResolvePathAnywhere(t *testing.T) {
+	pr := newProject(t, map[string]formula.Source{
+		"ware.1": {Kind: formula.SourcePath, Path: "/set below"},
+		"ware.2": {Kind: formula.SourcePath, Path: "../data"},
+		"ware.3": {Kind: formula.SourcePath, Path: "~/data"},
+		"ware.4": {Kind: formula.SourcePath, Path: "~data"},
+	})
+	pr.formula.Wares[0].Source.Path = filepath.Join(filepath.Dir(pr.dir), "data")
+	t.Setenv("HOME", filepath.Dir(pr.dir))
+	for _, name := range []string{"../data/a.txt", "~data/a.txt"} {
+		pr.write(name, "a")
+	}
+	p, _ := pr.resolve()
+	for addr, id := range p.Wares {
+		if id != p.Wares["ware.2"] {
+			t.Errorf("%s is %s, want %s", addr, id, p.Wares["ware.2"])
+		}
+	}
+	t.Setenv("HOME", "")
+	if _, diags := Resolve(t.Context(), pr.formula, pr.options); !hasDiag(diags, "Cannot resolve ware", 30) || !strings.Contains(diags.Error(), "~/data") {
+		t.Errorf("without a home: %v", diags)
+	}
+}
+
 // TestResolveReportsAll: all that is wrong is told at once, each at its line.
 func TestResolveReportsAll(t *testing.T) {
 	pr := newProject(t, map[string]formula.Source{
