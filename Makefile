@@ -2,11 +2,13 @@
 # make demo    build, then run examples/hello with a throw-away data directory
 # make test    all tests, as whoever you are
 # make check   what must hold before a change lands: format, vet, staticcheck, race
+# make self    kiln builds kiln in its own containers, and prints the ware id
+# make test-self  that it does so the same way everywhere: takes minutes
 # make bench   benchmarks, three times each
 #
 # Needed: Go, a C compiler with a static libc, make, git.
 
-.PHONY: build embed executor toolbox test check bench demo clean
+.PHONY: build embed executor toolbox test check self test-self bench demo clean
 .DELETE_ON_ERROR:
 
 E     := internal/embedded
@@ -18,6 +20,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 build: embed
 	CGO_ENABLED=0 $(GOBUILD) -ldflags '-s -w' -o bin/kiln ./cmd/kiln
+	@cmp -s go.sum examples/self/go.sum || cp go.sum examples/self/go.sum
 
 # The go command knows what is out of date. A file is replaced only when its bytes
 # change, so that nothing that embeds it is built again for nothing.
@@ -33,8 +36,9 @@ toolbox: $(FILES)/toolbox $(FILES)/toolbox-languages
 .PHONY: $(FILES)/executor $(FILES)/toolbox $(FILES)/toolbox-languages
 
 # The executor is static, since it runs in containers that hold nothing else.
+# Its build ids go: they tell of the C compiler's place, and make the same code another file.
 $(FILES)/executor: $(FILES)/enter
-	@CGO_ENABLED=1 $(GOBUILD) -tags 'osusergo netgo' -ldflags '-s -w -linkmode external -extldflags -static' \
+	@CGO_ENABLED=1 $(GOBUILD) -tags 'osusergo netgo' -ldflags '-s -w -buildid= -linkmode external -extldflags "-static -Wl,--build-id=none"' \
 		-o $@.new ./cmd/kiln-executor && $(replace)
 
 # No C library, no build id: a few pages that a container starts at once.
@@ -56,7 +60,15 @@ check: build
 	go vet -tags core ./internal/toolbox ./cmd/kiln-toolbox
 	go run $(STATICCHECK) ./...
 	go test -race ./...
-	@git diff --exit-code -- docs || { echo "generated files are stale: go test ./cmd/kiln -update"; exit 1; }
+	@git diff --exit-code -- docs examples/self/go.sum || { echo "generated files are stale: make build; go test ./cmd/kiln -update"; exit 1; }
+
+self: build
+	@go mod download
+	@bin/kiln run examples/self --var goroot="$$(go env GOROOT)" --var modcache="$$(go env GOMODCACHE)"
+
+test-self: build
+	@go mod download
+	KILN_TEST_SELF=1 go test -v -count=1 -timeout=1h -run=Self ./examples/self
 
 bench: build
 	go test -run='^$$' -bench=. -benchmem -count=3 ./...
