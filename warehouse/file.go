@@ -41,8 +41,9 @@ func readSmall(path string) ([]byte, error) {
 // writeAside writes data to tmp and renames it to path, whose directory it makes
 // if need be.
 func writeAside(tmp, path string, data []byte) error {
-	if err := os.WriteFile(tmp, data, 0o644); err != nil {
-		return errors.Join(err, os.Remove(tmp))
+	if err := writeSmall(tmp, data); err != nil {
+		_ = os.Remove(tmp) // which may not be there
+		return pathError("write", tmp, err)
 	}
 	err := unix.Rename(tmp, path)
 	if err == unix.ENOENT {
@@ -55,6 +56,29 @@ func writeAside(tmp, path string, data []byte) error {
 		return errors.Join(pathError("rename", path, err), os.Remove(tmp))
 	}
 	return nil
+}
+
+// writeSmall is os.WriteFile without what it does for files that may block.
+func writeSmall(path string, data []byte) error {
+	var fd int
+	err := retry(func() (err error) {
+		fd, err = unix.Open(path, unix.O_WRONLY|unix.O_CREAT|unix.O_TRUNC|unix.O_CLOEXEC, 0o644)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for len(data) > 0 && (err == nil || err == unix.EINTR) {
+		var n int
+		if n, err = unix.Write(fd, data); err == nil {
+			data = data[n:]
+		}
+	}
+	// close(2) tells of a full disk on file systems that write late, such as NFS.
+	if closeErr := unix.Close(fd); err == nil {
+		err = closeErr
+	}
+	return err
 }
 
 func pathError(op, path string, err error) error {
