@@ -24,6 +24,7 @@ var verbs = []func(*app) *cobra.Command{
 	newLockCmd,
 	newUpdateCmd,
 	newFetchCmd,
+	newDoctorCmd,
 	newWareCmd,
 	newVersionCmd,
 	newExitCodesTopic,

@@ -51,8 +51,11 @@ func has(ranges []Range, id int) bool {
 func HostMapping() Mapping {
 	uid, gid := os.Geteuid(), os.Getegid()
 	if uid == 0 && holds(unix.CAP_SETUID) {
-		all := []Range{{0, 0, allIDs}}
-		return Mapping{UIDs: all, GIDs: all}
+		m := Mapping{UIDs: existing("/proc/self/uid_map"), GIDs: existing("/proc/self/gid_map")}
+		if m.Count() == 1 {
+			m.Why = "kiln itself runs in a user namespace with one id"
+		}
+		return m
 	}
 	one := Mapping{UIDs: []Range{{0, uid, 1}}, GIDs: []Range{{0, gid, 1}}}
 	subUID, err := subordinate("/etc/subuid", uid)
@@ -76,6 +79,23 @@ func HostMapping() Mapping {
 		GIDs:   append(one.GIDs, subGID),
 		helper: true,
 	}
+}
+
+// existing returns the ids of this process's user namespace, to be mapped as they
+// are: root may map each, but none that is not there.
+func existing(file string) []Range {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return []Range{{0, 0, 1}}
+	}
+	var ranges []Range
+	for line := range strings.Lines(string(text)) {
+		var inside, outside, size int
+		if n, _ := fmt.Sscan(line, &inside, &outside, &size); n == 3 && inside < allIDs {
+			ranges = append(ranges, Range{inside, inside, min(size, allIDs-inside)})
+		}
+	}
+	return ranges
 }
 
 // holds reports whether the process has a capability in effect.
