@@ -119,7 +119,7 @@ func TestDownloadFailures(t *testing.T) {
 				}
 			}
 		}, 1, "more bytes than the limit of 1048576"},
-		{"redirects for ever", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/again", 302) }, 11, "redirected more than 10 times"},
+		{"redirects for ever", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/again", http.StatusFound) }, 11, "redirected more than 10 times"},
 		{"redirects to a file", func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Location", "file:///etc/passwd")
 			w.WriteHeader(302)

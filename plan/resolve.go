@@ -2,11 +2,7 @@ package plan
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"maps"
 	"net/http"
-	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -40,28 +36,6 @@ type Builtin struct {
 	Put func(context.Context, *warehouse.Local) error // puts it into the warehouse; idempotent
 	Err error                                         // why this kiln does not carry it after all
 }
-
-// Progress is how far one ware has come.
-type Progress struct {
-	Ware  string // address
-	Phase Phase
-	Done  int64 // bytes
-	Total int64 // bytes; -1 if not known
-	End   bool  // the phase has ended, with Err if not well
-	Err   error
-}
-
-// A Phase is what is being done to a ware.
-type Phase string
-
-// The phases of a ware. A url is fetched, then unpacked; a path is scanned, and put
-// into the warehouse when a step needs it.
-const (
-	PhaseScan   Phase = "scan"
-	PhaseFetch  Phase = "fetch"
-	PhaseUnpack Phase = "unpack"
-	PhaseStore  Phase = "store"
-)
 
 // sources is what Resolve keeps of the plan's sources, for Fetch and SaveLock.
 type sources struct {
@@ -103,7 +77,7 @@ func Resolve(ctx context.Context, f *formula.Formula, o ResolveOptions) (*Plan, 
 	}
 	src.lock = lockUpdate{entries: map[string]LockEntry{}, reasons: map[string]string{}, forced: map[string]bool{}, sure: true}
 	src.packs = &packer{o}
-	jobs, err := src.group(f)
+	jobs, err := src.group(f, lock.entries)
 	if err != nil {
 		return nil, hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Cannot resolve wares", Detail: err.Error() + ".", Extra: err}}
 	}
@@ -124,65 +98,45 @@ func Resolve(ctx context.Context, f *formula.Formula, o ResolveOptions) (*Plan, 
 	return p, nil
 }
 
-// group puts wares with the same source together, in the order of the first.
-func (src *sources) group(f *formula.Formula) ([]*source, error) {
-	byKey := map[string]*source{}
-	var jobs []*source
-	for _, w := range f.Wares {
-		key, err := sourceKey(w)
-		if err != nil {
-			return nil, err
-		}
-		s := byKey[key]
-		if s == nil {
-			s = &source{}
-			byKey[key] = s
-			jobs = append(jobs, s)
-		}
-		s.wares = append(s.wares, w)
-		src.byAddr[w.Addr] = s
-	}
-	return jobs, nil
-}
-
-// sourceKey is equal for wares that are bound to be the same.
-func sourceKey(w *formula.Ware) (string, error) {
-	s := w.Source
-	switch s.Kind {
-	case formula.SourceBuiltin:
-		return "builtin\x00" + s.Builtin, nil
-	case formula.SourcePath:
-		return strings.Join([]string{"path", sourcePath(w), s.Filters,
-			strings.Join(s.Include, "\x01"), strings.Join(s.Exclude, "\x01")}, "\x00"), nil
-	case formula.SourceURL:
-		return fmt.Sprintf("url\x00%s\x00%s\x00%d\x00%s", s.URL, strings.ToLower(s.SHA256), s.Strip, s.Filters), nil
-	case formula.SourceID:
-		return "id\x00" + s.ID, nil
-	}
-	return "", fmt.Errorf("resolve %s: unknown kind of source %q", w.Addr, s.Kind)
-}
-
-// sourcePath returns where a path source is: below the directory of the formula file, or
-// where "~/" says so below the home directory. Without a home directory the path stays as
-// it was written, for a message to show.
-func sourcePath(w *formula.Ware) string {
-	path := w.Source.Path
-	if rest, ok := strings.CutPrefix(path, "~"); ok && (rest == "" || rest[0] == '/') {
-		if home, err := os.UserHomeDir(); err == nil {
-			path = filepath.Join(home, rest)
+// group puts wares with the same source together, in the order of the first. Wares
+// that the lock file holds apart stay apart; one without an entry joins the others.
+func (src *sources) group(f *formula.Formula, locked map[string]LockEntry) ([]*source, error) {
+	first, exact := map[string]*source{}, map[string]*source{}
+	var all []*source
+	for _, pass := range []bool{true, false} {
+		for _, w := range f.Wares {
+			e := locked[w.Addr]
+			if e.matches(w.Source) != pass {
+				continue
+			}
+			key, err := sourceKey(w)
+			if err != nil {
+				return nil, err
+			}
+			s := first[key]
+			if pass {
+				s = exact[key+"\x00"+e.ID.String()]
+			}
+			if s == nil {
+				s = &source{}
+				all = append(all, s)
+				exact[key+"\x00"+e.ID.String()] = s
+			}
+			if first[key] == nil {
+				first[key] = s
+			}
+			s.wares = append(s.wares, w)
+			src.byAddr[w.Addr] = s
 		}
 	}
-	if filepath.IsAbs(path) {
-		return filepath.Clean(path)
-	}
-	return filepath.Join(w.Dir, path)
+	slices.SortStableFunc(all, func(a, b *source) int { return strings.Compare(a.wares[0].Addr, b.wares[0].Addr) })
+	return all, nil
 }
 
 // resolveAll resolves all sources, some at a time, and reports every failure in the
 // order of the wares.
 func (src *sources) resolveAll(ctx context.Context, jobs []*source, locked map[string]LockEntry) hcl.Diagnostics {
 	results := make([]error, len(jobs))
-	changed := make([]string, len(jobs))
 	var g errgroup.Group
 	g.SetLimit(src.jobs())
 	for i, s := range jobs {
@@ -191,41 +145,43 @@ func (src *sources) resolveAll(ctx context.Context, jobs []*source, locked map[s
 		}
 		g.Go(func() error {
 			if results[i] = ctx.Err(); results[i] == nil {
-				changed[i], results[i] = src.resolve(ctx, s, locked)
+				results[i] = src.resolve(ctx, s)
 			}
 			return nil
 		})
 	}
 	g.Wait()
+	if ctx.Err() != nil {
+		return interrupted(ctx) // once, not for each ware
+	}
 	var diags hcl.Diagnostics
 	for i, s := range jobs {
 		if results[i] != nil {
 			diags = append(diags, failDiag(s.wares[0], results[i]))
-			continue
+		} else if locks(s.wares[0].Source.Kind) {
+			src.relock(s, locked)
 		}
-		if !locks(s.wares[0].Source.Kind) {
-			continue
-		}
-		for _, w := range s.wares {
-			if locked[w.Addr] == s.entry {
-				continue
-			}
-			reason := changed[i]
-			switch old, ok := locked[w.Addr]; {
-			case !ok:
-				reason = reasonNew
-			case !old.matches(w.Source):
-				reason = reasonSource
-			}
-			src.lock.entries[w.Addr], src.lock.reasons[w.Addr] = s.entry, reason
-			src.lock.forced[w.Addr] = src.wantsUpdate(s)
-			src.lock.sure = src.lock.sure && (w.Source.Kind == formula.SourceBuiltin || w.Source.SHA256 != "")
-		}
-	}
-	if ctx.Err() != nil {
-		return interrupted(ctx) // once, not for each ware
 	}
 	return diags
+}
+
+// relock notes what the lock file does not say yet of a source that was resolved.
+func (src *sources) relock(s *source, locked map[string]LockEntry) {
+	for _, w := range s.wares {
+		old, ok := locked[w.Addr]
+		reason := reasonUpdated
+		switch {
+		case old == s.entry:
+			continue
+		case !ok:
+			reason = reasonNew
+		case !old.matches(w.Source):
+			reason = reasonSource
+		}
+		src.lock.entries[w.Addr], src.lock.reasons[w.Addr] = s.entry, reason
+		src.lock.forced[w.Addr] = src.wantsUpdate(s)
+		src.lock.sure = src.lock.sure && (w.Source.Kind == formula.SourceBuiltin || w.Source.SHA256 != "")
+	}
 }
 
 func (src *sources) jobs() int {
@@ -263,118 +219,4 @@ func (src *sources) wantsUpdate(s *source) bool {
 	return src.o.UpdateAll || slices.ContainsFunc(s.wares, func(w *formula.Ware) bool {
 		return slices.Contains(src.o.Update, w.Addr) || slices.Contains(src.o.Update, strings.TrimPrefix(w.Addr, "ware."))
 	})
-}
-
-// resolve finds s.id. The reason is for the lock file, if that changes.
-func (src *sources) resolve(ctx context.Context, s *source, locked map[string]LockEntry) (reason string, err error) {
-	w := s.wares[0]
-	reason = reasonUpdated
-	switch w.Source.Kind {
-	case formula.SourceBuiltin:
-		b, err := src.builtin(w)
-		if err != nil {
-			return "", err
-		}
-		s.id, s.entry = b.ID, LockEntry{Builtin: w.Source.Builtin, ID: b.ID}
-	case formula.SourcePath:
-		s.id, err = src.packs.scan(ctx, w, src.lockPath, src.report(w.Addr, PhaseScan))
-		src.end(w.Addr, PhaseScan, err)
-	case formula.SourceURL:
-		s.entry, err = src.fetchURL(ctx, w, w.Source.SHA256)
-		s.id = s.entry.ID
-	case formula.SourceID:
-		if s.id, err = warehouse.ParseWareID(w.Source.ID); err == nil {
-			err = src.packs.has(s.id)
-		}
-	}
-	return reason, err
-}
-
-// fetchURL brings w's url into the warehouse, whatever is there already.
-func (src *sources) fetchURL(ctx context.Context, w *formula.Ware, sha256 string) (LockEntry, error) {
-	if src.o.Offline && !strings.HasPrefix(w.Source.URL, "file:") {
-		return LockEntry{}, unavailableError{fmt.Errorf("fetching %s needs the network, which --offline forbids", redactURL(w.Source.URL))}
-	}
-	dir := filepath.Join(src.o.CacheDir, "download")
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return LockEntry{}, err
-	}
-	src.sweep.Do(func() { sweepDownloads(dir) })
-	d := &downloader{client: src.o.HTTPClient, dir: dir, max: src.o.MaxDownload, stall: stallTime, pause: pauseTimer}
-	if d.client == nil {
-		d.client = newHTTPClient()
-	}
-	if d.max == 0 {
-		d.max = DefaultMaxDownload
-	}
-	dl, err := d.get(ctx, w.Source.URL, strings.ToLower(sha256), src.report(w.Addr, PhaseFetch))
-	src.end(w.Addr, PhaseFetch, err)
-	if err != nil {
-		if !errors.Is(err, ErrMismatch) {
-			err = unavailableError{err}
-		}
-		return LockEntry{}, err
-	}
-	defer dl.remove()
-	id, err := src.packs.unpack(ctx, w, dl, src.report(w.Addr, PhaseUnpack))
-	src.end(w.Addr, PhaseUnpack, err)
-	return LockEntry{
-		URL: redactURL(w.Source.URL), Strip: w.Source.Strip, Filters: w.Source.Filters,
-		SHA256: dl.sha256, ID: id,
-	}, err
-}
-
-// report makes the progress function of one phase of one ware.
-func (src *sources) report(addr string, phase Phase) progressFunc {
-	if src.o.Progress == nil {
-		return nil
-	}
-	return func(done, total int64) { src.send(Progress{Ware: addr, Phase: phase, Done: done, Total: total}) }
-}
-
-func (src *sources) end(addr string, phase Phase, err error) {
-	src.send(Progress{Ware: addr, Phase: phase, Total: -1, End: true, Err: err})
-}
-
-func (src *sources) send(p Progress) {
-	if src.o.Progress != nil {
-		src.progress.Lock()
-		defer src.progress.Unlock()
-		src.o.Progress(p)
-	}
-}
-
-func (src *sources) builtin(w *formula.Ware) (Builtin, error) {
-	name := w.Source.Builtin
-	b, ok := src.o.Builtins[name]
-	if ok {
-		if b.Err != nil {
-			b.Err = unavailableError{b.Err}
-		}
-		return b, b.Err
-	}
-	names := slices.Sorted(maps.Keys(src.o.Builtins))
-	if near := nearest(name, names); near != "" {
-		return b, fmt.Errorf("kiln has no builtin ware %q, did you mean %q?", name, near)
-	}
-	return b, fmt.Errorf("kiln has no builtin ware %q, it has: %s", name, strings.Join(names, ", "))
-}
-
-// unknownWares tells which of the addresses given to kiln update name nothing.
-func unknownWares(f *formula.Formula, names []string) (diags hcl.Diagnostics) {
-	var known []string
-	for _, w := range f.Wares {
-		known = append(known, w.Addr)
-	}
-	for _, name := range names {
-		if slices.Contains(known, name) || slices.Contains(known, "ware."+name) {
-			continue
-		}
-		detail := fmt.Sprintf("There is no ware %s in this formula.", name)
-		if near := nearest(name, known); near != "" {
-			detail += fmt.Sprintf(" Did you mean %s?", near)
-		}
-		diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Unknown ware", Detail: detail})
-	}
-	return diags
 }

@@ -370,6 +370,22 @@ func TestResolveArchive(t *testing.T) {
 	}
 }
 
+// TestResolveObeysEach: wares of one source that are locked to different wares, as a
+// merge can leave them, each stay what they are.
+func TestResolveObeysEach(t *testing.T) {
+	src := formula.Source{Kind: formula.SourceURL, URL: "http://127.0.0.1:1/x"}
+	pr := newProject(t, map[string]formula.Source{"ware.a": src, "ware.b": src, "ware.c": src})
+	locked := map[string]LockEntry{"ware.b": {URL: src.URL, ID: treeID(1)}, "ware.c": {URL: src.URL, ID: treeID(2)}}
+	pr.write(LockName, string(formatLock(locked)))
+	p, changes := pr.resolve()
+	if p.Wares["ware.b"] != treeID(1) || p.Wares["ware.c"] != treeID(2) || p.Wares["ware.a"] != treeID(1) {
+		t.Errorf("wares %v", p.Wares)
+	}
+	if len(changes) != 1 || changes[0].Addr != "ware.a" || changes[0].Reason != "new" {
+		t.Errorf("changes %v", changes)
+	}
+}
+
 func TestSaveLockPrunes(t *testing.T) {
 	pr := newProject(t, map[string]formula.Source{
 		"ware.a": {Kind: formula.SourceBuiltin, Builtin: "tool"},

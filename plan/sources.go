@@ -1,0 +1,142 @@
+package plan
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/kilnbuild/kiln/formula"
+	"github.com/kilnbuild/kiln/warehouse"
+)
+
+// sourceKey is equal for wares that are bound to be the same.
+func sourceKey(w *formula.Ware) (string, error) {
+	s := w.Source
+	switch s.Kind {
+	case formula.SourceBuiltin:
+		return "builtin\x00" + s.Builtin, nil
+	case formula.SourcePath:
+		return strings.Join([]string{"path", sourcePath(w), s.Filters,
+			strings.Join(s.Include, "\x01"), strings.Join(s.Exclude, "\x01")}, "\x00"), nil
+	case formula.SourceURL:
+		return fmt.Sprintf("url\x00%s\x00%s\x00%d\x00%s", s.URL, strings.ToLower(s.SHA256), s.Strip, s.Filters), nil
+	case formula.SourceID:
+		return "id\x00" + s.ID, nil
+	}
+	return "", fmt.Errorf("resolve %s: unknown kind of source %q", w.Addr, s.Kind)
+}
+
+// sourcePath returns where a path source is: below the directory of the formula file, or
+// where "~/" says so below the home directory. Without a home directory the path stays as
+// it was written, for a message to show.
+func sourcePath(w *formula.Ware) string {
+	path := w.Source.Path
+	if rest, ok := strings.CutPrefix(path, "~"); ok && (rest == "" || rest[0] == '/') {
+		if home, err := os.UserHomeDir(); err == nil {
+			path = filepath.Join(home, rest)
+		}
+	}
+	if filepath.IsAbs(path) {
+		return filepath.Clean(path)
+	}
+	return filepath.Join(w.Dir, path)
+}
+
+// resolve finds s.id, and s.entry if it has one.
+func (src *sources) resolve(ctx context.Context, s *source) (err error) {
+	w := s.wares[0]
+	switch w.Source.Kind {
+	case formula.SourceBuiltin:
+		b, err := src.builtin(w)
+		if err != nil {
+			return err
+		}
+		s.id, s.entry = b.ID, LockEntry{Builtin: w.Source.Builtin, ID: b.ID}
+	case formula.SourcePath:
+		s.id, err = src.packs.scan(ctx, w, src.lockPath, src.report(w.Addr, PhaseScan))
+		src.end(w.Addr, PhaseScan, err)
+	case formula.SourceURL:
+		s.entry, err = src.fetchURL(ctx, w, w.Source.SHA256)
+		s.id = s.entry.ID
+	case formula.SourceID:
+		if s.id, err = warehouse.ParseWareID(w.Source.ID); err == nil {
+			err = src.packs.has(s.id)
+		}
+	}
+	return err
+}
+
+// fetchURL brings w's url into the warehouse, whatever is there already.
+func (src *sources) fetchURL(ctx context.Context, w *formula.Ware, sha256 string) (LockEntry, error) {
+	if src.o.Offline && !strings.HasPrefix(w.Source.URL, "file:") {
+		return LockEntry{}, unavailableError{fmt.Errorf("fetching %s needs the network, which --offline forbids", redactURL(w.Source.URL))}
+	}
+	dir := filepath.Join(src.o.CacheDir, "download")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return LockEntry{}, err
+	}
+	src.sweep.Do(func() { sweepDownloads(dir) })
+	d := &downloader{client: src.o.HTTPClient, dir: dir, max: src.o.MaxDownload, stall: stallTime, pause: pauseTimer}
+	if d.client == nil {
+		d.client = newHTTPClient()
+	}
+	if d.max == 0 {
+		d.max = DefaultMaxDownload
+	}
+	dl, err := d.get(ctx, w.Source.URL, strings.ToLower(sha256), src.report(w.Addr, PhaseFetch))
+	src.end(w.Addr, PhaseFetch, err)
+	if err != nil {
+		if !errors.Is(err, ErrMismatch) {
+			err = unavailableError{err}
+		}
+		return LockEntry{}, err
+	}
+	defer dl.remove()
+	id, err := src.packs.unpack(ctx, w, dl, src.report(w.Addr, PhaseUnpack))
+	src.end(w.Addr, PhaseUnpack, err)
+	return LockEntry{
+		URL: redactURL(w.Source.URL), Strip: w.Source.Strip, Filters: w.Source.Filters,
+		SHA256: dl.sha256, ID: id,
+	}, err
+}
+
+func (src *sources) builtin(w *formula.Ware) (Builtin, error) {
+	name := w.Source.Builtin
+	b, ok := src.o.Builtins[name]
+	if ok {
+		if b.Err != nil {
+			b.Err = unavailableError{b.Err}
+		}
+		return b, b.Err
+	}
+	names := slices.Sorted(maps.Keys(src.o.Builtins))
+	if near := nearest(name, names); near != "" {
+		return b, fmt.Errorf("kiln has no builtin ware %q, did you mean %q?", name, near)
+	}
+	return b, fmt.Errorf("kiln has no builtin ware %q, it has: %s", name, strings.Join(names, ", "))
+}
+
+// unknownWares tells which of the addresses given to kiln update name nothing.
+func unknownWares(f *formula.Formula, names []string) (diags hcl.Diagnostics) {
+	var known []string
+	for _, w := range f.Wares {
+		known = append(known, w.Addr)
+	}
+	for _, name := range names {
+		if slices.Contains(known, name) || slices.Contains(known, "ware."+name) {
+			continue
+		}
+		detail := fmt.Sprintf("There is no ware %s in this formula.", name)
+		if near := nearest(name, known); near != "" {
+			detail += fmt.Sprintf(" Did you mean %s?", near)
+		}
+		diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Unknown ware", Detail: detail})
+	}
+	return diags
+}
