@@ -13,12 +13,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Adopt makes the directory or file at path, which lies below l's WorkDir and
-// which nothing else uses any more, a ware without copying it: it gives every entry
-// the metadata of the ware, hashes it where it lies and renames it into the
-// warehouse. Afterwards nothing is at path. Extended attributes are removed,
+// Adopt makes the directory or file at path, which lies where l.Holds allows and
+// nothing else uses any more, a ware without copying it: it gives every entry the
+// metadata of the ware, hashes it where it lies and renames it into the warehouse.
+// Afterwards nothing is at path. Extended attributes are removed,
 // entries that the filters leave out are deleted, and a file with other names is
-// replaced by a copy. No component of path below WorkDir may be a symlink.
+// replaced by a copy. No component of path below l's directory may be a symlink.
 //
 // After an error what is at path may have been changed in part; it still is the
 // caller's. An error that matches ErrLayered means that the directory is part of an
@@ -78,11 +78,14 @@ func (w *walk) adoptFile(l *warehouse.Local, path string) (warehouse.Record, err
 // adoptable reports whether path is a file, not a directory, and that it lies below
 // the work directory with no symlink on the way.
 func adoptable(l *warehouse.Local, path string) (file bool, err error) {
-	rel, err := filepath.Rel(l.WorkDir(), path)
-	if err != nil || rel == "." || rel == ".." || strings.HasPrefix(rel, "../") {
+	if !l.Holds(path) {
 		return false, fmt.Errorf("it is not below %s", l.WorkDir())
 	}
-	at := l.WorkDir()
+	rel, err := filepath.Rel(l.Dir(), path)
+	if err != nil {
+		return false, err
+	}
+	at := l.Dir()
 	var st unix.Stat_t
 	for name := range strings.SplitSeq(rel, "/") {
 		at += "/" + name

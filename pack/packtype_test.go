@@ -120,7 +120,7 @@ func TestIngestFull(t *testing.T) {
 	if !errors.Is(err, unix.ENOSPC) || !strings.Contains(err.Error(), `"large"`) {
 		t.Errorf("got %v", err)
 	}
-	left, err := os.ReadDir(l.WorkDir())
+	left, err := filepath.Glob(l.Dir() + "/stage/*/*")
 	if len(left) > 0 || err != nil {
 		t.Errorf("left %v, %v", left, err)
 	}
@@ -162,7 +162,7 @@ func FuzzUntar(f *testing.F) {
 			}
 			must(t, l.Remove(rec.ID))
 		}
-		left, _ := filepath.Glob(top + "/warehouse/work/*")
+		left, _ := filepath.Glob(top + "/warehouse/stage/*/*")
 		beside, _ := os.ReadDir(top)
 		canary, _ := os.ReadFile(top + "/canary")
 		if len(left) > 0 || len(beside) != 2 || string(canary) != "alive" {

@@ -16,7 +16,7 @@ import (
 // second file costs a trivial step as much as everything else about its record.
 const dirsInline = 4 << 10
 
-// Commit makes the fileset staged below WorkDir the ware rec.ID: it renames staged
+// Commit makes a fileset that lies where Holds allows the ware rec.ID: it renames staged
 // into place and then writes the record. Staged is a directory, for a ware of one
 // file the directory that holds it as "file", and is gone afterwards. It is
 // idempotent: of several commits of one id, the first one stays. The caller
@@ -64,7 +64,10 @@ func (l *Local) install(staged, path string) (leftover string, err error) {
 	if !errors.Is(err, fs.ErrExist) {
 		return "", err
 	}
-	old := filepath.Join(l.WorkDir(), l.stageName("old"))
+	old, err := l.stagePath("old")
+	if err != nil {
+		return "", err
+	}
 	if err := renameDir(path, old, 0); err != nil {
 		return "", err
 	}
@@ -121,7 +124,11 @@ func (l *Local) writeRecord(p place, rec Record) error {
 }
 
 func (l *Local) writeAside(path string, data []byte) error {
-	return writeAside(filepath.Join(l.WorkDir(), l.stageName("record")), path, data)
+	tmp, err := l.stagePath("record")
+	if err != nil {
+		return err
+	}
+	return writeAside(tmp, path, data)
 }
 
 // Restamp replaces the stamp of a ware that is there; a ware that is gone stays so.
@@ -164,7 +171,10 @@ func (l *Local) Remove(id WareID) error {
 	if err != nil {
 		return err
 	}
-	aside := filepath.Join(l.WorkDir(), l.stageName("remove"))
+	aside, err := l.stagePath("remove")
+	if err != nil {
+		return fmt.Errorf("remove ware %s: %w", id, err)
+	}
 	err = l.locked(func() error {
 		for _, path := range []string{p.record, p.dirs} {
 			if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -1,14 +1,12 @@
 package warehouse
 
 import (
-	"crypto/rand"
-	"encoding/hex"
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -23,7 +21,8 @@ type Local struct {
 	mu     sync.Mutex // beside flock, which does not exclude goroutines of one process
 	lock   *os.File
 	staged atomic.Uint64
-	salt   string // of this process: makes staged names unique between processes
+	own    func() (*stageDir, error) // this Local's stage directory, made when first needed
+	stages atomic.Bool               // it was needed
 }
 
 // OpenLocal opens the warehouse in dir, creating what is missing of it. The caller
@@ -33,8 +32,9 @@ func OpenLocal(dir string) (*Local, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open warehouse: %w", err)
 	}
-	l := &Local{dir: dir, salt: salt()}
-	for _, sub := range []string{"fileset", "record", "work"} {
+	l := &Local{dir: dir}
+	l.own = sync.OnceValues(func() (*stageDir, error) { return makeStageDir(filepath.Join(dir, "stage")) })
+	for _, sub := range []string{"fileset", "record", "stage", "work"} {
 		if err := makeDir(filepath.Join(dir, sub)); err != nil {
 			return nil, fmt.Errorf("open warehouse: %w", err)
 		}
@@ -59,39 +59,57 @@ func makeDir(path string) error {
 	return os.Chmod(path, info.Mode().Perm())
 }
 
-func salt() string {
-	var b [6]byte
-	rand.Read(b[:])
-	return hex.EncodeToString(b[:])
+// Close releases the warehouse. Filesets already handed out stay valid, staged
+// directories do not.
+func (l *Local) Close() error {
+	if l.stages.Load() {
+		if own, err := l.own(); err == nil {
+			own.close()
+		}
+	}
+	return l.lock.Close()
 }
-
-// Close releases the warehouse. Filesets already handed out stay valid.
-func (l *Local) Close() error { return l.lock.Close() }
 
 // Dir returns the absolute directory of the warehouse.
 func (l *Local) Dir() string { return l.dir }
 
-// WorkDir returns the directory below which Stage makes directories. It is on the
-// file system of the filesets, so that what was made there can be renamed.
+// WorkDir returns the directory for what is not made by Stage, such as the
+// directories of steps. It is on the file system of the filesets, so that what was
+// made there can be committed.
 func (l *Local) WorkDir() string { return filepath.Join(l.dir, "work") }
 
-// Stage makes an empty directory below WorkDir, mode 0700, whose name begins with
-// prefix and the process id. The caller commits or removes it.
-func (l *Local) Stage(prefix string) (string, error) {
-	for {
-		dir := filepath.Join(l.dir, "work", l.stageName(prefix))
-		err := os.Mkdir(dir, 0o700)
-		if err == nil {
-			return dir, nil
-		}
-		if !errors.Is(err, fs.ErrExist) {
-			return "", fmt.Errorf("stage in warehouse: %w", err)
-		}
+// Holds reports whether path lies where things are made before they are committed:
+// below WorkDir, or staged.
+func (l *Local) Holds(path string) bool {
+	rel, err := filepath.Rel(l.dir, path)
+	if err != nil || !filepath.IsLocal(rel) {
+		return false
 	}
+	top, below, _ := strings.Cut(rel, "/")
+	return (top == "work" || top == "stage") && below != ""
 }
 
-func (l *Local) stageName(prefix string) string {
-	return prefix + "-" + strconv.Itoa(os.Getpid()) + "-" + l.salt + "-" + strconv.FormatUint(l.staged.Add(1), 10)
+// Stage makes an empty directory, mode 0700, whose name begins with prefix. The
+// caller commits or removes it; if this process dies, another one does.
+func (l *Local) Stage(prefix string) (string, error) {
+	dir, err := l.stagePath(prefix)
+	if err == nil {
+		err = os.Mkdir(dir, 0o700)
+	}
+	if err != nil {
+		return "", fmt.Errorf("stage in warehouse: %w", err)
+	}
+	return dir, nil
+}
+
+// stagePath returns a path at which nothing is, for a thing to be made or put aside.
+func (l *Local) stagePath(prefix string) (string, error) {
+	l.stages.Store(true)
+	own, err := l.own()
+	if err != nil {
+		return "", err
+	}
+	return own.path + "/" + prefix + "-" + strconv.FormatUint(l.staged.Add(1), 10), nil
 }
 
 // Sync makes everything committed so far durable: it flushes the file system the

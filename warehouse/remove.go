@@ -53,7 +53,10 @@ func (r *remover) remove(parent int, name string, depth int) error {
 	if err := r.empty(parent, name, depth); err != nil {
 		return err
 	}
-	return pathError("rmdir", name, unix.Unlinkat(parent, name, unix.AT_REMOVEDIR))
+	if err := unix.Unlinkat(parent, name, unix.AT_REMOVEDIR); err != unix.ENOENT {
+		return pathError("rmdir", name, err)
+	}
+	return nil
 }
 
 func (r *remover) empty(parent int, name string, depth int) error {
@@ -64,6 +67,9 @@ func (r *remover) empty(parent int, name string, depth int) error {
 			return pathError("chmod", name, err)
 		}
 		fd, err = openDir(parent, name)
+	}
+	if err == unix.ENOENT {
+		return nil
 	}
 	if err != nil {
 		return pathError("open", name, err)

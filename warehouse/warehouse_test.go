@@ -94,7 +94,7 @@ func TestCommit(t *testing.T) {
 // empty checks that the warehouse holds neither wares nor leftovers.
 func empty(t *testing.T, l *Local) {
 	t.Helper()
-	for _, pattern := range []string{"work/*", "work/.*", "fileset/*/*/*", "record/*/*/*"} {
+	for _, pattern := range []string{"stage/*/*", "work/*", "work/.*", "fileset/*/*/*", "record/*/*/*"} {
 		if left, err := filepath.Glob(filepath.Join(l.Dir(), pattern)); len(left) > 0 || err != nil {
 			t.Errorf("left: %v, %v", left, err)
 		}
@@ -266,7 +266,23 @@ func TestKilled(t *testing.T) {
 		must(t, l.Commit(stage(t, l), Record{ID: ware, Tree: ware}))
 		must(t, l.Remove(ware))
 	}
-	must(t, RemoveTree(l.WorkDir()))
+}
+
+// TestSweep leaves a stage directory as a killed process does.
+func TestSweep(t *testing.T) {
+	l := openLocal(t)
+	live := stage(t, l)
+	dead := filepath.Join(l.Dir(), "stage", "dead")
+	must(t, os.MkdirAll(dead+"/ingest-1/sub", 0o755))
+	must(t, os.Chmod(dead+"/ingest-1", 0o500))
+	sweep(filepath.Join(l.Dir(), "stage"))
+	if _, err := os.Lstat(dead); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("not swept: %v", err)
+	}
+	if _, err := os.Stat(live + "/sub/f"); err != nil {
+		t.Error(err)
+	}
+	must(t, RemoveTree(live))
 }
 
 func TestConcurrentCommits(t *testing.T) {

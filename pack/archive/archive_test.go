@@ -125,7 +125,7 @@ func TestUnpackTruncated(t *testing.T) {
 
 func nothingLeft(t *testing.T, l *warehouse.Local) {
 	t.Helper()
-	left, err := os.ReadDir(l.WorkDir())
+	left, err := filepath.Glob(l.Dir() + "/stage/*/*")
 	must(t, err)
 	if len(left) > 0 {
 		t.Errorf("left in the work directory: %v", left)
