@@ -292,7 +292,7 @@ func myers(a, b []string, equal func(a, b string) bool) [][2]int {
 	}
 	far := map[int]int{1: 0}
 	var trace []map[int]int
-	for d := 0; ; d++ {
+	for d := 0; d <= maxEdits; d++ {
 		step := make(map[int]int, 2*d+1)
 		for k := -d; k <= d; k += 2 {
 			x := 0
@@ -314,6 +314,55 @@ func myers(a, b []string, equal func(a, b string) bool) [][2]int {
 			far[k] = x
 		}
 	}
+	return anchors(a, b)
+}
+
+// maxEdits bounds what myers keeps, which grows with the square of the edits; beyond
+// it a list of changes need not be a shortest one.
+const maxEdits = 1500
+
+// anchors keeps the longest run of lines that each side has only once, in order.
+func anchors(a, b []string) [][2]int {
+	type place struct{ inA, inB, a, b int }
+	places := map[string]*place{}
+	for i, line := range a {
+		if p := places[line]; p != nil {
+			p.inA++
+		} else {
+			places[line] = &place{inA: 1, a: i}
+		}
+	}
+	for j, line := range b {
+		if p := places[line]; p != nil {
+			p.inB++
+			p.b = j
+		}
+	}
+	var pairs [][2]int
+	for i, line := range a {
+		if p := places[line]; p.inA == 1 && p.inB == 1 {
+			pairs = append(pairs, [2]int{i, p.b})
+		}
+	}
+	// The longest increasing subsequence of the places in b.
+	before := make([]int, len(pairs))
+	var ends []int // by length: the pair with the lowest place that ends such a run
+	for i, pair := range pairs {
+		n, _ := slices.BinarySearchFunc(ends, pair[1], func(e, b int) int { return pairs[e][1] - b })
+		before[i] = -1
+		if n > 0 {
+			before[i] = ends[n-1]
+		}
+		ends = append(ends[:n], append([]int{i}, ends[min(n+1, len(ends)):]...)...)
+	}
+	var kept [][2]int
+	for i := len(ends) - 1; i >= 0 && len(kept) == 0; i-- {
+		for e := ends[i]; e >= 0; e = before[e] {
+			kept = append(kept, pairs[e])
+		}
+	}
+	slices.Reverse(kept)
+	return kept
 }
 
 // backtrack walks from the end to the start and collects the diagonals.

@@ -1,6 +1,8 @@
 package toolbox
 
 import (
+	"fmt"
+	"math/rand/v2"
 	"os"
 	osexec "os/exec"
 	"path/filepath"
@@ -103,6 +105,50 @@ func TestJQ(t *testing.T) {
 		got, stderr, code := runApplet(t, t.TempDir(), in, "jq", tt.args...)
 		if got != tt.want || code != tt.code {
 			t.Errorf("jq %q: %q, exit status %d, stderr %q; want %q, %d", tt.args, got, code, stderr, tt.want, tt.code)
+		}
+	}
+}
+
+// TestDiffPatches: what diff prints turns one file into the other, for files too
+// different for a shortest list of changes as well.
+func TestDiffPatches(t *testing.T) {
+	if _, err := osexec.LookPath("patch"); err != nil {
+		t.Skip(err)
+	}
+	random := rand.New(rand.NewPCG(1, 2))
+	for _, n := range []int{10, 300, 6000} {
+		dir := t.TempDir()
+		var a, b strings.Builder
+		for i := range n {
+			line := fmt.Sprintln("line", random.IntN(n), i)
+			if random.IntN(3) > 0 {
+				a.WriteString(line)
+			}
+			if random.IntN(3) > 0 {
+				b.WriteString(line)
+			}
+		}
+		for name, text := range map[string]string{"a": a.String(), "b": b.String()} {
+			if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, flag := range []string{"-u", "-U0", "-q"} {
+			out, stderr, code := runApplet(t, dir, "", "diff", flag, "a", "b")
+			if code != 1 {
+				t.Fatalf("diff %s: exit status %d, %s", flag, code, stderr)
+			}
+			if flag == "-q" {
+				continue
+			}
+			cmd := osexec.Command("patch", "-s", "-o", "c", "a")
+			cmd.Dir, cmd.Stdin = dir, strings.NewReader(out)
+			if text, err := cmd.CombinedOutput(); err != nil {
+				t.Fatalf("%d lines, %s: patch: %v\n%s", n, flag, err, text)
+			}
+			if got, _ := os.ReadFile(filepath.Join(dir, "c")); string(got) != b.String() {
+				t.Errorf("%d lines: diff %s does not make b of a", n, flag)
+			}
 		}
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"unicode"
@@ -41,15 +40,12 @@ func tr(p *proc, args []string) error {
 	if opts.has('t') {
 		first = first[:min(len(first), len(second))]
 	}
-	in := func(r rune) bool { return slices.Contains(first, r) != complement }
-	squeezed := second
-	if len(sets) == 1 {
-		squeezed = nil
-	}
+	isFirst, isSecond := members(first), members(second)
+	in := func(r rune) bool { return isFirst(r) != complement }
 	var last rune = -1
 	emit := func(r rune, raw []byte) {
 		if squeeze && r == last {
-			if len(sets) == 2 && slices.Contains(squeezed, r) || len(sets) == 1 && in(r) {
+			if len(sets) == 2 && isSecond(r) || len(sets) == 1 && in(r) {
 				return
 			}
 		}
@@ -92,6 +88,25 @@ func tr(p *proc, args []string) error {
 		default:
 			emit(r, raw)
 		}
+	}
+}
+
+// members answers quickly whether a set has a character.
+func members(set []rune) func(rune) bool {
+	var low [256]bool
+	high := map[rune]bool{}
+	for _, r := range set {
+		if r < 256 {
+			low[r] = true
+		} else {
+			high[r] = true
+		}
+	}
+	return func(r rune) bool {
+		if r < 256 {
+			return low[r]
+		}
+		return high[r]
 	}
 }
 
