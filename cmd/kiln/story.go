@@ -145,17 +145,11 @@ func (s *story) event(e exec.Event) {
 	case exec.StepRemembered:
 		s.ended++
 		s.line(addr, dim, "remembered"+took(e.Duration))
-		if s.buf.Len() < 32<<10 {
-			return // thousands may come at once
-		}
 	case exec.StepStarted:
 		s.active = append(s.active, &activity{name: addr, doing: "running", since: s.clock()})
 		s.line(addr, plain, strings.TrimSuffix("started: "+s.why[addr], ": "))
 	case exec.StepLog:
 		s.log(addr, e.Line)
-		if s.live != nil && s.buf.Len() < 32<<10 {
-			return // the next tick shows it
-		}
 	case exec.StepPacking:
 		if act := s.find(addr); act != nil {
 			act.doing = "packing"
@@ -173,6 +167,11 @@ func (s *story) event(e exec.Event) {
 		}
 		s.end(addr)
 		s.line(addr, dim, word)
+	}
+	// Thousands of steps may be remembered at once, and the live view is drawn by
+	// tick: nobody reads faster.
+	if (s.live != nil || e.Kind == exec.StepRemembered) && s.buf.Len() < 32<<10 {
+		return
 	}
 	s.flush()
 }
