@@ -14,6 +14,7 @@ import (
 
 	"github.com/kilnbuild/kiln/exec/container"
 	"github.com/kilnbuild/kiln/formula"
+	"github.com/kilnbuild/kiln/plan"
 	"github.com/kilnbuild/kiln/warehouse"
 )
 
@@ -77,14 +78,14 @@ func TestWorld(t *testing.T) {
 
 func TestDangersAreRefused(t *testing.T) {
 	f := newFixture(t)
-	dangers := []string{"mount", "unshare", "mknod", "sysctl", "dev", "sethostname", "keyctl", "kcore"}
+	dangers := []string{"mount", "unshare", "mknod", "sysctl", "dev", "sethostname", "keyctl", "kcore", "chmod device", "chmod stdin"}
 	for _, d := range dangers {
-		f.step(d, "try:"+d)
+		f.step(strings.ReplaceAll(d, " ", "-"), "try:"+d)
 	}
 	f.must()
 	for _, d := range dangers {
-		if strings.HasSuffix(f.log(d), "<nil>") {
-			t.Errorf("%s worked: %s", d, f.log(d))
+		if log := f.log(strings.ReplaceAll(d, " ", "-")); log == "" || strings.HasSuffix(log, "<nil>") {
+			t.Errorf("%s worked: %q", d, log)
 		}
 	}
 }
@@ -386,5 +387,17 @@ func TestSweepOfKilledRun(t *testing.T) {
 	f.must()
 	if _, err := os.Stat(filepath.Dir(filepath.Dir(dead))); !errors.Is(err, unix.ENOENT) {
 		t.Errorf("left from a killed run: %v", err)
+	}
+}
+
+// TestWorldVersion fails when what every step sees changes without plan.World:
+// then memos of the old world would be used in the new one.
+func TestWorldVersion(t *testing.T) {
+	known := map[string]string{
+		"1": "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp TERM=dumb LANG=C.UTF-8 TZ=UTC SOURCE_DATE_EPOCH=1262304000",
+	}
+	now := strings.Join(environment(&plan.Step{Step: &formula.Step{}}), " ")
+	if known[plan.World] != now {
+		t.Errorf("world %s is %q here: raise plan.World and note the new one", plan.World, now)
 	}
 }

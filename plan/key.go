@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -17,7 +18,7 @@ const (
 	keyTag = "kiln step key 1"
 
 	// Platform is the one that steps run on.
-	Platform = "linux/amd64"
+	Platform = "linux/" + runtime.GOARCH
 
 	// World is the version of what every step sees besides what its formula says:
 	// hostname, default environment, umask, devices. Who changes that in package

@@ -53,6 +53,7 @@ func jobConfig(root, dev string, hello wire.Hello) *configs.Config {
 	config.Networks = []*configs.Network{{Type: "loopback"}}
 	config.MaskPaths = maskedPaths
 	config.ReadonlyPaths = readonlyPaths
+	config.Rlimits = append(config.Rlimits, configs.Rlimit{Type: unix.RLIMIT_CORE}) // a core dump would be part of an output
 	if hello.MaxPIDs > 0 {
 		config.Rlimits = append(config.Rlimits, configs.Rlimit{Type: unix.RLIMIT_NPROC, Hard: hello.MaxPIDs, Soft: hello.MaxPIDs})
 	}

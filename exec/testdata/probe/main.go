@@ -217,8 +217,10 @@ var dangers = map[string]func() error{
 		}
 		return err
 	},
-	"dev":         func() error { return os.WriteFile("/dev/x", nil, 0o644) },
-	"sethostname": func() error { return syscall.Sethostname([]byte("x")) },
-	"ptrace1":     func() error { return syscall.PtraceAttach(1) },
-	"keyctl":      func() error { _, _, e := syscall.Syscall(250, 0, 0, 0); return e },
+	"dev":          func() error { return os.WriteFile("/dev/x", nil, 0o644) },
+	"sethostname":  func() error { return syscall.Sethostname([]byte("x")) },
+	"chmod device": func() error { return os.Chmod("/dev/null", 0o600) },
+	"chmod stdin":  func() error { return os.Stdin.Chmod(0o600) },
+	"ptrace1":      func() error { return syscall.PtraceAttach(1) },
+	"keyctl":       func() error { _, _, e := syscall.Syscall(250, 0, 0, 0); return e },
 }
