@@ -89,8 +89,8 @@ step "executor" {
   cwd     = "/src"
   script  = <<-EOT
     ln -s usr/lib usr/lib64 /
-    go build -tags 'osusergo netgo' -o /out/executor ./cmd/kiln-executor \
-      -ldflags '-s -w -buildid= -linkmode external -extldflags "-static -Wl,--build-id=none"'
+    go build -o /out/executor -tags 'osusergo netgo' \
+      -ldflags '-s -w -buildid= -linkmode external -extldflags "-static -Wl,--build-id=none"' ./cmd/kiln-executor
   EOT
   outputs = { files = "/out" }
 }
