@@ -87,7 +87,6 @@ func KeepFilters() Filters {
 type words map[string]map[string]rule
 
 var (
-	idKeys    = map[string]bool{"uid": true, "gid": true}
 	packWords = words{
 		"uid": {"keep": keep}, "gid": {"keep": keep}, "mtime": {"keep": keep},
 		"sticky": {"keep": keep, "ignore": ignore},
