@@ -38,10 +38,11 @@ func TestSelf(t *testing.T) {
 	if !bytes.Equal(read(t, out+"/kiln"), read(t, here+"/bin/kiln")) {
 		t.Error("the formula and make build make different executables: are their flags the same?")
 	}
-	if got := run(t, here, freshDirs(t), out+"/kiln", "run", "examples/hello"); !strings.HasPrefix(got, "greeting = tree:") {
+	copied := checkout(t, here)
+	if got := run(t, copied, freshDirs(t), out+"/kiln", "run", "examples/hello"); !strings.HasPrefix(got, "greeting = tree:") {
 		t.Errorf("hello: %s", got)
 	}
-	if second := run(t, checkout(t, here), freshDirs(t), out+"/kiln", build...); second != first {
+	if second := run(t, copied, freshDirs(t), out+"/kiln", build...); second != first {
 		t.Errorf("the kiln that was built, in another directory, makes %s, want %s", second, first)
 	}
 }
