@@ -268,21 +268,28 @@ func TestKilled(t *testing.T) {
 	}
 }
 
-// TestSweep leaves a stage directory as a killed process does.
+// TestSweep has a stage directory that is held, and one as a killed process leaves it.
 func TestSweep(t *testing.T) {
-	l := openLocal(t)
-	live := stage(t, l)
-	dead := filepath.Join(l.Dir(), "stage", "dead")
-	must(t, os.MkdirAll(dead+"/ingest-1/sub", 0o755))
-	must(t, os.Chmod(dead+"/ingest-1", 0o500))
-	sweep(filepath.Join(l.Dir(), "stage"))
-	if _, err := os.Lstat(dead); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("not swept: %v", err)
+	dir := t.TempDir()
+	for _, name := range []string{"live", "dead"} {
+		must(t, os.MkdirAll(filepath.Join(dir, name, "ingest-1/sub"), 0o755))
+		must(t, os.Chmod(filepath.Join(dir, name, "ingest-1"), 0o500))
 	}
-	if _, err := os.Stat(live + "/sub/f"); err != nil {
+	lock, err := lockDir(dir + "/live")
+	must(t, err)
+	sweep(dir)
+	left, err := filepath.Glob(dir + "/*")
+	if len(left) != 1 || left[0] != dir+"/live" || err != nil {
+		t.Errorf("left %v, %v", left, err)
+	}
+	if _, err := os.Stat(dir + "/live/ingest-1/sub"); err != nil {
 		t.Error(err)
 	}
-	must(t, RemoveTree(live))
+	must(t, lock.Close())
+	sweep(dir)
+	if left, err := filepath.Glob(dir + "/*"); len(left) > 0 || err != nil {
+		t.Errorf("left %v, %v", left, err)
+	}
 }
 
 func TestConcurrentCommits(t *testing.T) {
