@@ -82,7 +82,7 @@ func (a *app) run(ctx context.Context, f *runFlags) error {
 	if err != nil {
 		return err
 	}
-	if err := checkExports(s.plan, exports); err != nil {
+	if err := checkExports(s.plan, steps, exports); err != nil {
 		return err
 	}
 	if _, err := a.lock(s, false); err != nil {
@@ -204,13 +204,18 @@ func parseExports(args []string) ([]export, error) {
 	return exports, nil
 }
 
-func checkExports(p *plan.Plan, exports []export) error {
+// checkExports refuses exports that the steps to be run cannot give.
+func checkExports(p *plan.Plan, steps []*plan.Step, exports []export) error {
 	var names []string
+	made := map[string]bool{}
 	for _, o := range p.Formula.Outputs {
 		names = append(names, o.Name)
+		made[o.Name] = o.From.Ware != "" || slices.ContainsFunc(steps, func(st *plan.Step) bool { return st.Addr == o.From.Step })
 	}
 	for _, e := range exports {
-		if !slices.Contains(names, e.name) {
+		if known := slices.Contains(names, e.name); known && !made[e.name] {
+			return fmt.Errorf("option -o %s: none of the steps that -t selects makes it", e.name)
+		} else if !known {
 			return withHint(fmt.Errorf("option -o %s: the formula has no output of this name", e.name),
 				"Its outputs: "+strings.Join(names, ", "))
 		}
