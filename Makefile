@@ -65,12 +65,10 @@ check: build
 
 # The lock file, which names the toolbox of another build, would hold this one up.
 self: build
-	@go mod download
 	@rm -f examples/self/kiln.lock.hcl
 	@bin/kiln run examples/self --var goroot="$$(go env GOROOT)" --var modcache="$$(go env GOMODCACHE)"
 
 test-self: build
-	@go mod download
 	@rm -f examples/self/kiln.lock.hcl
 	KILN_TEST_SELF=1 go test -v -count=1 -timeout=1h -run=Self ./examples/self
 
