@@ -50,7 +50,10 @@ ware "source" {
   exclude = ["**/testdata", "**/*_test.go", "internal/embedded/{carried.go,files/[a-z]*}"]
 }
 
-ware "hello" { path = "../hello" }
+ware "hello" {
+  path    = "../hello"
+  exclude = ["kiln.lock.hcl"] # by another kiln, if any
+}
 
 locals {
   # Lines of go.sum are "MODULE VERSION HASH" and "MODULE VERSION/go.mod HASH". In file names
