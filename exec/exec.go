@@ -78,6 +78,8 @@ type StepError struct {
 	ExitCode int      // FailedExit
 	Signal   int      // FailedSignal
 	Entry    int      // script: index from 0 of the entry that failed, or -1
+	Output   string   // FailedOutput: the output's name
+	Port     string   // FailedInput: the input's port, if it is about one
 	Tail     []string // last lines of its log, oldest first, at most 20
 	Err      error    // the cause, for what is neither exit code nor signal
 }
@@ -95,24 +97,25 @@ type Result struct {
 // ErrFailed says that at least one step failed.
 var ErrFailed = errors.New("a step failed")
 
-// Error says what happened, without the step's log.
-func (e *StepError) Error() string {
-	text := e.Step.Addr + " "
+// Error says which step failed and how, without its log.
+func (e *StepError) Error() string { return e.Step.Addr + ": " + e.What() }
+
+// What says what happened, without the step's name: "exited with code 2 in script
+// entry 1", "output lib: the step did not make /out".
+func (e *StepError) What() string {
+	var text string
 	switch e.Failure {
 	case FailedExit:
-		text += fmt.Sprintf("exited with code %d", e.ExitCode)
+		text = fmt.Sprintf("exited with code %d", e.ExitCode)
 	case FailedSignal:
-		text += fmt.Sprintf("was ended by signal %d (%s)", e.Signal, unix.SignalName(unix.Signal(e.Signal)))
+		text = fmt.Sprintf("was ended by signal %d (%s)", e.Signal, unix.SignalName(unix.Signal(e.Signal)))
 	case FailedTimeout:
-		text += fmt.Sprintf("took longer than its timeout of %s", e.Step.Timeout)
+		text = fmt.Sprintf("took longer than its timeout of %s", e.Step.Timeout)
 	default:
-		text += "failed"
+		return fmt.Sprint(e.Err)
 	}
 	if e.Entry >= 0 {
 		text += fmt.Sprintf(" in script entry %d", e.Entry+1)
-	}
-	if e.Err != nil {
-		text += ": " + e.Err.Error()
 	}
 	return text
 }

@@ -176,7 +176,7 @@ func (r *run) inputsChecked(c checkResult) error {
 		return nil
 	case c.err != nil:
 		r.slots++
-		r.fail(st, &StepError{Failure: FailedInput, Err: c.err})
+		r.fail(st, &StepError{Failure: FailedInput, Port: c.port, Err: c.err})
 		return nil
 	}
 	if err := r.openBackend(); err != nil {
@@ -332,7 +332,7 @@ func (r *run) jobFailed(st *state, f wire.Failed) {
 	case f.Port != "":
 		text = "input " + f.Port + ": " + text
 	}
-	r.fail(st, &StepError{Failure: failure, Err: errors.New(text)})
+	r.fail(st, &StepError{Failure: failure, Output: f.Output, Port: f.Port, Err: errors.New(text)})
 }
 
 // giveUpContainer drops a container made ahead for a step that will not run.

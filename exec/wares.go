@@ -79,6 +79,7 @@ func (w *wares) look(ctx context.Context, id warehouse.WareID) (warehouse.Record
 type checkResult struct {
 	st     *state
 	mounts []wire.Mount // sorted by port
+	port   string       // of the first input that is not
 	err    error
 }
 
@@ -94,6 +95,9 @@ func (w *wares) check(ctx context.Context, st *state) checkResult {
 			err = fmt.Errorf("input %s: %w", in.Port, err)
 		}
 		if err != nil {
+			if c.err == nil {
+				c.port = in.Port
+			}
 			c.err = errors.Join(c.err, err)
 			continue
 		}

@@ -159,7 +159,7 @@ func (s *story) event(e exec.Event) {
 		s.line(addr, green, "done in "+seconds(e.Duration))
 	case exec.StepFailed:
 		s.end(addr)
-		s.urgent(addr, red, "failed"+after(e.Duration)+": "+strings.TrimPrefix(fmt.Sprint(e.Err), addr+" "))
+		s.urgent(addr, red, "failed"+after(e.Duration)+": "+what(e.Err))
 	case exec.StepSkipped:
 		word := "skipped"
 		if s.find(addr) != nil {

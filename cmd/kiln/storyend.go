@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -60,13 +61,30 @@ func (s *story) failure(a *app, e *exec.StepError) {
 	s.buf.WriteString("\n")
 }
 
+// what says how a step failed, for a line that names the step already.
+func what(err error) string {
+	var e *exec.StepError
+	if errors.As(err, &e) {
+		return e.What()
+	}
+	return fmt.Sprint(err)
+}
+
 // failedAt returns the place in the formula that a failure is about: the script
-// entry, the command, or the step.
+// entry, the command, the input, the output, or the step.
 func failedAt(e *exec.StepError) hcl.Range {
+	for _, o := range e.Step.Outputs {
+		if e.Failure == exec.FailedOutput && o.Name == e.Output {
+			return o.Range
+		}
+	}
+	for _, in := range e.Step.Inputs {
+		if e.Failure == exec.FailedInput && in.Port == e.Port {
+			return in.Range
+		}
+	}
 	ranges := e.Step.Action.Ranges
 	switch {
-	case e.Failure == exec.FailedOutput && len(e.Step.Outputs) == 1:
-		return e.Step.Outputs[0].Range
 	case e.Failure != exec.FailedExit && e.Failure != exec.FailedSignal:
 		return e.Step.Range
 	case e.Entry >= 0 && e.Entry < len(ranges):
