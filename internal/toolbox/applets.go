@@ -58,7 +58,7 @@ func lookup(name string) (entry, bool) {
 	case "du":
 		return entry{du, 1, false}, true
 	case "echo":
-		return entry{builtin, 1, false}, true
+		return entry{echo, 1, false}, true
 	case "egrep", "fgrep", "grep":
 		return entry{grep, 2, false}, true
 	case "env":

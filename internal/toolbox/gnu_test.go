@@ -314,6 +314,12 @@ printf '%s %d\n' a 1 b 2
 printf '%05.1f|%x|%c\n' 3.14159 255 hello
 printf '%-5s|%5s|\n' ab cd
 echo a b
+echo -n a
+echo -ne 'a\tb\0101\cd' e
+echo -n -E 'a\tb'
+echo -x a
+echo -
+echo
 test -f fruit
 test -d fruit
 test 1 -lt 2

@@ -35,6 +35,38 @@ func printf(p *proc, args []string) error {
 	}
 }
 
+// echo writes its arguments. As in bash, escapes are text unless there is -e. The
+// interpreter's own echo would not notice that a disk is full.
+func echo(p *proc, args []string) error {
+	newline, escapes := true, false
+	for len(args) > 0 && len(args[0]) > 1 && args[0][0] == '-' && strings.Trim(args[0][1:], "neE") == "" {
+		newline = newline && !strings.Contains(args[0], "n")
+		if i := strings.LastIndexAny(args[0], "eE"); i > 0 {
+			escapes = args[0][i] == 'e'
+		}
+		args = args[1:]
+	}
+	text := strings.Join(args, " ")
+	for escapes && text != "" {
+		plain := strings.IndexByte(text, '\\')
+		if plain < 0 {
+			break
+		}
+		p.out.WriteString(text[:plain])
+		char, n, stop := escapeAt(text[plain:], true)
+		if stop {
+			return nil
+		}
+		p.out.WriteString(char)
+		text = text[plain+n:]
+	}
+	p.out.WriteString(text)
+	if newline {
+		p.out.WriteByte('\n')
+	}
+	return nil
+}
+
 func (pr *printer) next() (string, bool) {
 	pr.used = true
 	if len(pr.args) == 0 {

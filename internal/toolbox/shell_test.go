@@ -180,6 +180,8 @@ l,m
 X
 echo $p$q
 ---
+echo lost 2>/dev/null > /dev/full; echo "status $?"; printf lost 2>/dev/null > /dev/full; echo "status $?"; set -e; echo lost > /dev/full; echo not reached
+---
 diff - <<A /dev/null
 line
 A

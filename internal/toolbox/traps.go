@@ -14,7 +14,8 @@ import (
 	"mvdan.cc/sh/v3/syntax"
 )
 
-// traps adds to the interpreter what it lacks: trap on signals, umask and kill, and a whole printf. A
+// traps adds to the interpreter what it lacks: trap on signals, umask and kill, a
+// whole printf, and an echo that says when it could not write. A
 // signal that is trapped stops the script; its action runs, then the action of
 // EXIT, and the shell exits with 128 + the signal unless the action exits itself.
 type traps struct {
@@ -39,8 +40,8 @@ func (t *traps) call(ctx context.Context, args []string) ([]string, error) {
 			return args, nil
 		}
 		return append([]string{appletPrefix + "printf"}, args[1:]...), nil
-	case "kill":
-		return append([]string{appletPrefix + "kill"}, args[1:]...), nil
+	case "echo", "kill":
+		return append([]string{appletPrefix + args[0]}, args[1:]...), nil
 	}
 	return args, nil
 }
