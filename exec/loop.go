@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/kilnbuild/kiln/exec/container/bundle"
 	"github.com/kilnbuild/kiln/exec/container/wire"
 	"github.com/kilnbuild/kiln/formula"
 	"github.com/kilnbuild/kiln/plan"
@@ -382,12 +383,9 @@ func environment(s *plan.Step) []string {
 	return env
 }
 
-// scriptMain is where the executor lays a script's main out in the container.
-const scriptMain = "/.kiln/main"
-
 func command(s *plan.Step) []string {
 	if len(s.Action.Script) > 0 {
-		return append(slices.Clone(s.Action.Interpreter), scriptMain)
+		return append(slices.Clone(s.Action.Interpreter), bundle.ScriptMain)
 	}
 	return s.Action.Exec
 }

@@ -25,6 +25,7 @@ var verbs = []func(*app) *cobra.Command{
 	newUpdateCmd,
 	newFetchCmd,
 	newDoctorCmd,
+	newSpecCmd,
 	newWareCmd,
 	newVersionCmd,
 	newExitCodesTopic,

@@ -74,7 +74,7 @@ func Start(ctx context.Context, c Config) (*Executor, error) {
 		x.Kill()
 		return nil, err
 	}
-	hello := wire.Hello{Warehouse: c.Warehouse, Run: c.Run, Filter: filter, Capabilities: Capabilities, MaxPIDs: c.MaxPIDs}
+	hello := wire.Hello{Warehouse: c.Warehouse, Run: c.Run, Filter: filter, MaxPIDs: c.MaxPIDs}
 	if err := x.greet(hello); err != nil {
 		x.Kill()
 		return nil, err

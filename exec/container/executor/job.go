@@ -65,8 +65,11 @@ func (x *executor) prepare(spec wire.Job) (*job, error) {
 	}
 	defer writer.Close()
 	j.logs = reader
-	j.box, err = create("job-"+id, jobConfig(j.tree.root, j.tree.dev, x.hello), x.enter,
-		streams{stdout: writer, stderr: writer, uid: spec.UID, gid: spec.GID})
+	config, err := containerConfig(j.tree.root, j.tree.dev, x.hello.MaxPIDs)
+	if err != nil {
+		return nil, failed(wire.StagePrepare, err)
+	}
+	j.box, err = create("job-"+id, config, x.enter, streams{stdout: writer, stderr: writer, uid: spec.UID, gid: spec.GID})
 	if err != nil {
 		return nil, failed(wire.StagePrepare, err)
 	}

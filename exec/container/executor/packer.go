@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/opencontainers/runc/libcontainer/configs"
+	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/kilnbuild/kiln/exec/container/enter"
 	"github.com/kilnbuild/kiln/exec/container/wire"
@@ -54,7 +54,7 @@ type packer struct {
 }
 
 // startPacker makes the packer's container: it sees the warehouse and nothing else.
-func startPacker(enterExe *os.File, hello wire.Hello) (*packer, error) {
+func startPacker(enterExe *os.File, filter []byte) (*packer, error) {
 	exe, err := os.Open("/proc/self/exe")
 	if err != nil {
 		return nil, fmt.Errorf("packer: %w", err)
@@ -66,19 +66,19 @@ func startPacker(enterExe *os.File, hello wire.Hello) (*packer, error) {
 	}
 	ours, theirs := os.NewFile(uintptr(pair[0]), "packer"), os.NewFile(uintptr(pair[1]), "packer")
 	defer theirs.Close()
-	config := containerConfig(packerRoot, deviceDir, hello.Capabilities)
+	var mounts []specs.Mount
 	for _, dir := range []string{warehouseDir, jobsDir} { // the jobs' trees, to copy what shows through from a ware
-		config.Mounts = append(config.Mounts, &configs.Mount{
-			Source: dir, Destination: dir, Device: "bind",
-			Flags:            unix.MS_BIND | unix.MS_REC | unix.MS_NOSUID | unix.MS_NODEV,
-			PropagationFlags: []int{unix.MS_SLAVE | unix.MS_REC},
-		})
+		mounts = append(mounts, specs.Mount{Destination: dir, Type: "bind", Source: dir, Options: []string{"rbind", "rslave", "nosuid", "nodev"}})
+	}
+	config, err := containerConfig(packerRoot, deviceDir, 0, mounts...)
+	if err != nil {
+		return nil, fmt.Errorf("packer: %w", err)
 	}
 	box, err := create("packer", config, enterExe, streams{stdout: os.Stderr, stderr: os.Stderr, extra: []*os.File{theirs, exe}})
 	if err != nil {
 		return nil, fmt.Errorf("packer: %w", err)
 	}
-	err = box.become(enter.Message{Filter: hello.Filter, Cwd: "/", Args: []string{packerExe, "packer"}, Env: []string{"GOMAXPROCS=" + os.Getenv("KILN_CPUS")}})
+	err = box.become(enter.Message{Filter: filter, Cwd: "/", Args: []string{packerExe, "packer"}, Env: []string{"GOMAXPROCS=" + os.Getenv("KILN_CPUS")}})
 	if err != nil {
 		box.abandon()
 		return nil, fmt.Errorf("packer: %w", err)

@@ -92,7 +92,7 @@ func newExecutor(conn *wire.Conn) (*executor, error) {
 		return nil, &setupError{"make the run's directory", err}
 	}
 	go sweep(work)
-	x.packer = sync.OnceValues(func() (*packer, error) { return startPacker(x.enter, x.hello) })
+	x.packer = sync.OnceValues(func() (*packer, error) { return startPacker(x.enter, x.hello.Filter) })
 	go x.packer() // while the first job is made and runs
 	return x, nil
 }

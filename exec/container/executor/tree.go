@@ -168,7 +168,7 @@ func (t *tree) mountDev() error {
 	}
 	return errors.Join(
 		unix.Mount("devpts", t.dev+"/pts", "devpts", unix.MS_NOSUID|unix.MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620"),
-		unix.Mount("shm", t.dev+"/shm", "tmpfs", flagsSafe, "mode=1777,size=67108864"),
+		unix.Mount("shm", t.dev+"/shm", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "mode=1777,size=67108864"),
 	)
 }
 

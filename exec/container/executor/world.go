@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/kilnbuild/kiln/exec/container/bundle"
 )
 
 // Where things are in the executor's own root, which holds nothing else.
@@ -26,7 +28,7 @@ var ownDirs = []string{
 }
 
 // furniture is what every job finds in its root, whatever its root ware holds.
-var furniture = []string{"/proc", "/dev", "/tmp", scriptDir}
+var furniture = []string{"/proc", "/dev", "/tmp", bundle.ScriptDir}
 
 var devices = []string{"null", "zero", "full", "random", "urandom", "tty"}
 

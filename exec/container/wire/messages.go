@@ -8,11 +8,10 @@ import (
 
 // Hello tells the executor where it works.
 type Hello struct {
-	Warehouse    string   // absolute, on the host
-	Run          string   // names this run's directory below the warehouse's work directory
-	Filter       []byte   // seccomp filter for jobs: struct sock_filter array
-	Capabilities []string // that jobs and the packer keep
-	MaxPIDs      uint64   // processes a job may have; 0: no limit
+	Warehouse string // absolute, on the host
+	Run       string // names this run's directory below the warehouse's work directory
+	Filter    []byte // seccomp filter for jobs: struct sock_filter array
+	MaxPIDs   uint64 // processes a job may have; 0: no limit
 }
 
 // Ready says that the executor can take jobs, or why not.
