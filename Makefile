@@ -5,7 +5,7 @@
 # make self    kiln builds kiln in its own containers, and prints the ware id
 # make test-self  that it does so the same way everywhere: takes minutes
 # make bench   benchmarks, three times each
-# make chain   a chain of 50 steps, timed as whole processes (needs busybox-static)
+# make steps   trivial steps, timed as whole processes (needs busybox-static, bc)
 #
 # Needed: Go, a C compiler with a static libc, make, git.
 
@@ -75,10 +75,11 @@ test-self: build
 bench: build
 	go test -run='^$$' -bench=. -benchmem -count=3 ./...
 
-# A chain of steps as whole processes; compare with Nix's in the same minute.
-chain: build
-	@cmd/kiln/testdata/bench/chain.sh bin/kiln 50 busybox
-	@cmd/kiln/testdata/bench/chain.sh bin/kiln 50 toolbox
+# Trivial steps as whole processes; compare with peers' in the same minute.
+steps: build
+	@cmd/kiln/testdata/bench/steps.sh bin/kiln chain 50 busybox
+	@cmd/kiln/testdata/bench/steps.sh bin/kiln chain 50 toolbox
+	@cmd/kiln/testdata/bench/steps.sh bin/kiln wide 200 busybox
 
 demo: build
 	@d=$$(mktemp -d) && trap 'chmod -R u+w "$$d"; rm -rf "$$d"' EXIT && cp -R examples/hello "$$d" && \
