@@ -37,7 +37,7 @@ func (r *run) openContainer() (backend, error) {
 	if maxPIDs == 0 {
 		maxPIDs = DefaultMaxPIDs
 	}
-	x, err := container.Start(r.ctx, container.Config{
+	x, err := container.Start(container.Config{
 		Binaries: binaries, Warehouse: r.Warehouse.Dir(), Run: hex.EncodeToString(id[:]), MaxPIDs: maxPIDs,
 	})
 	if err != nil {

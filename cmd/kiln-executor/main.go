@@ -9,6 +9,7 @@ import "C" // await.c
 import (
 	"fmt"
 	"os"
+	"runtime"
 	"runtime/debug"
 
 	"github.com/opencontainers/runc/libcontainer"
@@ -17,17 +18,29 @@ import (
 	"github.com/kilnbuild/kiln/exec/container/executor"
 )
 
-func main() {
-	role := ""
+var role string
+
+// libcontainer enters a new container's mount namespace with a thread that it then
+// lets end. The first thread of a process cannot end: it would stay in there, and
+// keep the first job's file system mounted. So it is given nothing to do.
+func init() {
 	if len(os.Args) > 1 {
 		role = os.Args[1]
 	}
+	if role == "serve" {
+		runtime.LockOSThread()
+	}
+}
+
+func main() {
 	switch role {
 	case "init": // libcontainer starts its own executable as a container's first process
 		debug.SetGCPercent(-1)
 		libcontainer.Init()
 	case "serve":
-		os.Exit(executor.Serve())
+		ended := make(chan int)
+		go func() { ended <- executor.Serve() }()
+		os.Exit(<-ended)
 	case "packer":
 		os.Exit(executor.ServePacker())
 	default:

@@ -48,7 +48,7 @@ func (a *app) doctor(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	checks := container.Examine(ctx, s.wares.Dir(), carried)
+	checks := container.Examine(s.wares.Dir(), carried)
 	last := container.Check{Name: "a step", Found: "ran, and its output was packed"}
 	if err := s.tryStep(ctx); err != nil {
 		last.Level, last.Found = container.Bad, err.Error()

@@ -5,7 +5,6 @@ package container
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -49,7 +48,7 @@ type Executor struct {
 
 // Start enters the namespaces and waits until the executor can take jobs. The
 // error is a *Refused where the system does not allow it.
-func Start(ctx context.Context, c Config) (*Executor, error) {
+func Start(c Config) (*Executor, error) {
 	exe, err := seal("kiln-executor", c.Binaries.Executor)
 	if err != nil {
 		return nil, fmt.Errorf("load executor: %w", err)
@@ -60,7 +59,7 @@ func Start(ctx context.Context, c Config) (*Executor, error) {
 		return nil, fmt.Errorf("load kiln-enter: %w", err)
 	}
 	defer enter.Close()
-	x, err := spawn(ctx, exe, enter)
+	x, err := spawn(exe, enter)
 	if err != nil {
 		return nil, err
 	}
@@ -84,7 +83,7 @@ func Start(ctx context.Context, c Config) (*Executor, error) {
 }
 
 // spawn starts the executor in its namespaces with ids mapped.
-func spawn(ctx context.Context, exe, enter *os.File) (*Executor, error) {
+func spawn(exe, enter *os.File) (*Executor, error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("make executor socket: %w", err)
@@ -174,15 +173,23 @@ func (x *Executor) receive() {
 // Events delivers what the executor says. It is closed when the executor is gone.
 func (x *Executor) Events() <-chan wire.Frame { return x.events }
 
-// Prepare, Start and End send the message of that name.
-func (x *Executor) Prepare(j wire.Job) error { return x.conn.Send(wire.KindPrepare, j) }
+// Prepare, Start and End send the message of that name. An error says why the
+// executor is gone.
+func (x *Executor) Prepare(j wire.Job) error { return x.send(wire.KindPrepare, j) }
 
 // Start runs a prepared job.
-func (x *Executor) Start(s wire.Start) error { return x.conn.Send(wire.KindStart, s) }
+func (x *Executor) Start(s wire.Start) error { return x.send(wire.KindStart, s) }
 
 // End ends a job, prepared or running.
 func (x *Executor) End(id int64, grace time.Duration) error {
-	return x.conn.Send(wire.KindEnd, wire.End{ID: id, Grace: grace})
+	return x.send(wire.KindEnd, wire.End{ID: id, Grace: grace})
+}
+
+func (x *Executor) send(kind wire.Kind, message any) error {
+	if err := x.conn.Send(kind, message); err != nil {
+		return x.Gone()
+	}
+	return nil
 }
 
 // MayRunAs returns why a job cannot run as a user and group, or nil.
@@ -199,21 +206,26 @@ func (x *Executor) MayRunAs(uid, gid int) error {
 // Gone returns why the executor ended, once Events is closed.
 func (x *Executor) Gone() error { return x.diagnose(errors.New("the executor ended unexpectedly")) }
 
+// closeGrace is how long the executor may take to clean up when it is closed. The
+// next run removes what it then leaves.
+const closeGrace = time.Minute
+
 // Close asks the executor to end what runs, clean up and go, and waits for it.
 // Events must still be read, or be closed.
 func (x *Executor) Close() {
-	x.closed.Do(func() {
+	x.leave(func() {
 		unix.Shutdown(int(x.socket.Fd()), unix.SHUT_WR)
+		defer time.AfterFunc(closeGrace, func() { x.cmd.Process.Kill() }).Stop()
 		<-x.ended
-		x.socket.Close()
-		x.pids.remove()
 	})
 }
 
 // Kill ends the executor and everything in it at once.
-func (x *Executor) Kill() {
+func (x *Executor) Kill() { x.leave(func() { x.cmd.Process.Kill() }) }
+
+func (x *Executor) leave(how func()) {
 	x.closed.Do(func() {
-		x.cmd.Process.Kill()
+		how()
 		<-x.ended
 		x.socket.Close()
 		x.pids.remove()

@@ -1,7 +1,6 @@
 package container
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"strconv"
@@ -31,10 +30,10 @@ type Check struct {
 // Examine checks what this machine lets kiln do, from the plainest to what
 // depends on it. It ends with a real entry into a run's namespaces, for which the
 // warehouse directory must exist.
-func Examine(ctx context.Context, warehouse string, binaries Binaries) []Check {
+func Examine(warehouse string, binaries Binaries) []Check {
 	checks := []Check{checkKernel(), checkIDs(), checkDisk(warehouse), checkProcesses()}
 	entry := Check{Name: "isolation", Found: "namespaces, mounts, seccomp and no network"}
-	x, err := Start(ctx, Config{Binaries: binaries, Warehouse: warehouse, Run: "doctor-" + strconv.Itoa(os.Getpid()), MaxPIDs: 64})
+	x, err := Start(Config{Binaries: binaries, Warehouse: warehouse, Run: "doctor-" + strconv.Itoa(os.Getpid()), MaxPIDs: 64})
 	if err != nil {
 		entry.Level, entry.Found = Bad, err.Error()
 	} else {

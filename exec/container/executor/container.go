@@ -41,6 +41,7 @@ func create(id string, config *configs.Config, enterExe *os.File, s streams) (*c
 	}
 	process := &libcontainer.Process{
 		Args:       []string{enter.ExePath},
+		Env:        []string{"HOME=/"}, // else libcontainer looks in the root ware's /etc/passwd, which may never end
 		Cwd:        "/",
 		UID:        s.uid,
 		GID:        s.gid,

@@ -149,7 +149,11 @@ func (t *tree) own(real string) string {
 			return ""
 		}
 	}
-	return filepath.Join(l.upper, rel)
+	own := filepath.Join(l.upper, rel)
+	if _, err := os.Lstat(own); err != nil {
+		return "" // furniture that the job did not touch
+	}
+	return own
 }
 
 // linked reports whether rel's parent directories, as they are in the upper layer,

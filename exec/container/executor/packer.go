@@ -78,7 +78,7 @@ func startPacker(enterExe *os.File, filter []byte) (*packer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("packer: %w", err)
 	}
-	err = box.become(enter.Message{Filter: filter, Cwd: "/", Args: []string{packerExe, "packer"}, Env: []string{"GOMAXPROCS=" + os.Getenv("KILN_CPUS")}})
+	err = box.become(enter.Message{Filter: filter, Cwd: "/", Args: []string{packerExe, "packer"}})
 	if err != nil {
 		box.abandon()
 		return nil, fmt.Errorf("packer: %w", err)
@@ -97,7 +97,7 @@ func (p *packer) receive() {
 		}
 		p.mu.Lock()
 		if err != nil {
-			p.gone = fmt.Errorf("the packer ended: %w", err)
+			p.gone = p.ended(err)
 			for _, w := range p.waiting {
 				close(w)
 			}
@@ -110,6 +110,15 @@ func (p *packer) receive() {
 		p.mu.Unlock()
 		w <- reply
 	}
+}
+
+// ended says why the packer did not answer.
+func (p *packer) ended(err error) error {
+	p.box.lc.Signal(unix.SIGKILL)
+	if state, _ := p.box.wait(); state != nil {
+		return fmt.Errorf("the packer ended: %s", state)
+	}
+	return fmt.Errorf("the packer ended: %w", err)
 }
 
 // pack has the packer make a ware. It is safe for concurrent use.

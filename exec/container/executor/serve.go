@@ -80,9 +80,7 @@ func newExecutor(conn *wire.Conn) (*executor, error) {
 	}
 	x.enter = os.NewFile(EnterFD, "kiln-enter")
 	unix.Umask(0o022)
-	// Containers' first processes do little in Go: one thread's worth.
-	os.Setenv("KILN_CPUS", os.Getenv("GOMAXPROCS"))
-	os.Setenv("GOMAXPROCS", "1")
+	os.Setenv("GOMAXPROCS", "1") // for containers' first processes, which do little in Go
 	if err := buildWorld(x.hello.Warehouse); err != nil {
 		return nil, err
 	}
@@ -199,5 +197,5 @@ func (x *executor) close() {
 		x.end(wire.End{ID: j.ID})
 	}
 	x.running.Wait()
-	removeAll(x.dir)
+	removeRun(x.dir)
 }

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/kilnbuild/kiln/exec/container/wire"
+	"github.com/kilnbuild/kiln/warehouse"
 )
 
 // A tree is the file system a job sees, mounted at root: its root ware under an
@@ -238,6 +239,9 @@ func (t *tree) mountPoint(port string, file bool) (*os.File, error) {
 	if errors.Is(err, unix.EROFS) {
 		return nil, fmt.Errorf("no place to mount %s: what it lies in is read-only and does not have it (use mode = \"overlay\" there)", port)
 	}
+	if errors.Is(err, unix.ENOTDIR) {
+		return nil, fmt.Errorf("no place to mount %s: on the way to it, or there, is a file or a symbolic link that leads nowhere", port)
+	}
 	if err != nil || !file {
 		return handle, err
 	}
@@ -287,11 +291,11 @@ func (t *tree) remove() {
 	t.unmount()
 	for _, l := range t.layers {
 		if l.upper != "" {
-			removeAll(l.upper)
-			removeAll(strings.TrimSuffix(l.upper, ".upper") + ".work")
+			warehouse.RemoveTree(l.upper)
+			warehouse.RemoveTree(strings.TrimSuffix(l.upper, ".upper") + ".work")
 		}
 	}
-	removeAll(t.dir)
+	warehouse.RemoveTree(t.dir)
 }
 
 // unmount takes the mounts down. Containers that were being made at the same time

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/kilnbuild/kiln/exec/container/bundle"
+	"github.com/kilnbuild/kiln/warehouse"
 )
 
 // Where things are in the executor's own root, which holds nothing else.
@@ -46,19 +47,19 @@ type setupError struct {
 func (e *setupError) Error() string { return e.stage + ": " + e.err.Error() }
 func (e *setupError) Unwrap() error { return e.err }
 
-// buildWorld moves the process into a root of its own: a tmpfs with the warehouse,
+// buildWorld moves the process into a root of its own: a tmpfs with the warehouse dir,
 // the device nodes jobs get, a fresh /proc, and nothing of the host. The process
 // must be the first of new mount, pid and cgroup namespaces.
-func buildWorld(warehouse string) error {
+func buildWorld(dir string) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return &setupError{"make mounts private", err}
 	}
-	tree, err := unix.OpenTree(unix.AT_FDCWD, warehouse, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)
+	tree, err := unix.OpenTree(unix.AT_FDCWD, dir, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)
 	if err != nil {
-		return &setupError{"open the warehouse " + warehouse, err}
+		return &setupError{"open the warehouse " + dir, err}
 	}
 	defer unix.Close(tree)
-	root := warehouse // any directory will do: its content is in tree already
+	root := dir // any directory will do: its content is in tree already
 	if err := unix.Mount("kiln", root, "tmpfs", unix.MS_NOSUID, "mode=0755"); err != nil {
 		return &setupError{"mount a tmpfs", err}
 	}
@@ -131,10 +132,11 @@ func mountDevices(dir string) error {
 const runPrefix = "run-"
 
 // enterRun makes and locks this run's directory. Another kiln's sweep may catch it
-// between the two; then it is made again.
+// between the two; then it is made again. It is closed to others: what a step
+// makes set-id lies there as the user's.
 func enterRun(dir string) (*os.File, error) {
 	for {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, err
 		}
 		lock, err := os.Open(dir)
@@ -167,23 +169,18 @@ func sweep(work string) {
 			continue
 		}
 		if unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
-			removeAll(path)
+			removeRun(path)
 		}
 		dir.Close()
 	}
 }
 
-// removeAll removes a tree whatever its directories' modes.
-func removeAll(path string) error {
-	err := os.RemoveAll(path)
-	if err == nil || !errors.Is(err, os.ErrPermission) {
-		return err
+// removeRun removes a run's directory. Its content goes first: of a tree that is
+// very deep parts are moved to the directory it lies in, which should be the run's.
+func removeRun(dir string) {
+	content, _ := os.ReadDir(dir)
+	for _, entry := range content {
+		warehouse.RemoveTree(filepath.Join(dir, entry.Name()))
 	}
-	filepath.WalkDir(path, func(p string, d os.DirEntry, err error) error {
-		if d != nil && d.IsDir() {
-			os.Chmod(p, 0o700)
-		}
-		return nil
-	})
-	return os.RemoveAll(path)
+	warehouse.RemoveTree(dir)
 }

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -104,6 +105,19 @@ func init() {
 				}
 			}
 			return nil
+		},
+		"deep": func(s string) error { // dir=levels of directories in it
+			dir, levels, _ := strings.Cut(s, "=")
+			n, _ := strconv.Atoi(levels)
+			err := os.Mkdir(dir, 0o755)
+			for range n {
+				err = errors.Join(err, syscall.Chdir(dir))
+				dir = "d"
+				if err = errors.Join(err, os.Mkdir(dir, 0o755)); err != nil {
+					return err
+				}
+			}
+			return err
 		},
 		"deaf": func(string) error {
 			signal.Ignore(syscall.SIGTERM)
