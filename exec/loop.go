@@ -17,6 +17,7 @@ import (
 // loop runs steps until none is left.
 func (r *run) loop() error {
 	cancelled := r.ctx.Done()
+	var overdue <-chan time.Time
 	for {
 		if err := r.advance(); err != nil {
 			return err
@@ -41,8 +42,10 @@ func (r *run) loop() error {
 				return err
 			}
 		case <-cancelled:
-			cancelled = nil
+			cancelled, overdue = nil, time.After(cancelGrace)
 			r.stop()
+		case <-overdue:
+			return r.ctx.Err()
 		}
 	}
 }
@@ -57,6 +60,7 @@ func (r *run) advance() error {
 			r.ahead--
 		}
 		st.status = checking
+		r.busy = append(r.busy, st)
 		go func() { r.checked <- r.wares.check(r.ctx, st) }()
 	}
 	return r.prepareAhead()
@@ -66,10 +70,10 @@ func (r *run) advance() error {
 // at once: those waiting for a slot, and those waiting only for steps that run or
 // are themselves prepared.
 func (r *run) prepareAhead() error {
-	if r.backend == nil || r.stopping {
+	limit := r.Jobs + 2
+	if r.backend == nil || r.stopping || r.ahead >= limit {
 		return nil
 	}
-	limit := r.Jobs + 2
 	for _, st := range r.runnable {
 		if r.ahead >= limit {
 			return nil
@@ -81,29 +85,23 @@ func (r *run) prepareAhead() error {
 		}
 	}
 	// Follow what runs for as many generations as there are containers to spare.
-	var front []*state
-	for _, st := range r.states {
-		if st != nil && (st.status == starting || st.status == running) {
-			front = append(front, st)
-		}
-	}
-	for len(front) > 0 && r.ahead < limit {
-		var next []*state
-		for _, st := range front {
-			for _, i := range st.Needed {
-				n := r.states[i]
-				if n == nil || n.status != waiting || !r.soon(n) || r.ahead >= limit {
-					continue
-				}
-				if n.container == noContainer && !n.notAhead {
-					if err := r.prepare(n); err != nil {
-						return err
-					}
-				}
-				next = append(next, n)
+	r.busy = slices.DeleteFunc(r.busy, func(st *state) bool { return st.status > running })
+	front := slices.Clone(r.busy)
+	met := map[*state]bool{}
+	for ; len(front) > 0 && r.ahead < limit; front = front[1:] {
+		for _, i := range front[0].Needed {
+			n := r.states[i]
+			if n == nil || n.status != waiting || met[n] || !r.soon(n) || r.ahead >= limit {
+				continue
 			}
+			if n.container == noContainer && !n.notAhead {
+				if err := r.prepare(n); err != nil {
+					return err
+				}
+			}
+			met[n] = true
+			front = append(front, n)
 		}
-		front = next
 	}
 	return nil
 }
@@ -170,6 +168,9 @@ func (r *run) knownInput(in formula.Input) (wire.Mount, bool) {
 // the run as a whole.
 func (r *run) inputsChecked(c checkResult) error {
 	st := c.st
+	if r.ctx.Err() != nil {
+		r.stop() // which may be why the check failed
+	}
 	switch {
 	case r.stopping:
 		r.slots++

@@ -26,6 +26,10 @@ type backend interface {
 // endGrace is how long steps may take to end after the run was cancelled.
 const endGrace = 3 * time.Second
 
+// cancelGrace is how long a cancelled run waits for what it asked to end and for
+// outputs that are being packed.
+const cancelGrace = 20 * time.Second
+
 // status is where a step is.
 type status int
 
@@ -71,6 +75,7 @@ type run struct {
 	plan     *plan.Plan
 	states   []*state
 	runnable []*state // in plan order
+	busy     []*state // with a slot, and some that had one
 	slots    int      // free ones
 	ahead    int      // containers made or being made for steps without a slot
 	left     int      // selected steps not at an end
