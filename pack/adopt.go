@@ -52,7 +52,7 @@ func adopt(ctx context.Context, l *warehouse.Local, path string, o Options) (war
 		return warehouse.Record{}, err
 	}
 	rec := w.record(r, root)
-	return rec.WithoutDirs(), l.Commit(path, rec)
+	return rec.WithoutDirs(), commit(ctx, l, path, rec)
 }
 
 // adoptFile gives a file a staged directory to lie in.
@@ -68,7 +68,7 @@ func (w *walk) adoptFile(l *warehouse.Local, path string) (warehouse.Record, err
 	r, root, err := w.file(staged, "file", -1)
 	if err == nil {
 		rec := w.record(r, root)
-		if err = l.Commit(staged, rec); err == nil {
+		if err = commit(w.ctx, l, staged, rec); err == nil {
 			return rec.WithoutDirs(), nil
 		}
 	}

@@ -38,6 +38,21 @@ func Check(ctx context.Context, l *warehouse.Local, id warehouse.WareID) error {
 	return l.Restamp(id, rootStamp(root))
 }
 
+// commit makes staged the ware rec.ID. Of a ware that is there already, the fileset
+// there stays, unless it was changed on disk: then staged takes its place.
+func commit(ctx context.Context, l *warehouse.Local, staged string, rec warehouse.Record) error {
+	err := Check(ctx, l, rec.ID)
+	switch {
+	case errors.Is(err, ErrCorrupt):
+		if err := l.Remove(rec.ID); err != nil {
+			return err
+		}
+	case err != nil && !errors.Is(err, warehouse.ErrMissing):
+		return err
+	}
+	return l.Commit(staged, rec)
+}
+
 // compare compares the fileset described by dirs with what was recorded. Owners do
 // not count: filesets at rest have none of their own.
 func compare(l *warehouse.Local, rec warehouse.Record, dirs []byte) error {

@@ -297,3 +297,37 @@ func TestCancel(t *testing.T) {
 		t.Errorf("left %v, %v", left, err)
 	}
 }
+
+// TestChangedWareIsReplaced: what is packed anew is the ware, not what somebody made
+// of the fileset that was there.
+func TestChangedWareIsReplaced(t *testing.T) {
+	ctx := context.Background()
+	for name, pack := range map[string]func(l *warehouse.Local, src string) (warehouse.Record, error){
+		"ingest": func(l *warehouse.Local, src string) (warehouse.Record, error) { return Ingest(ctx, l, src, Options{}) },
+		"adopt": func(l *warehouse.Local, src string) (warehouse.Record, error) {
+			staged, err := l.Stage("test")
+			if err != nil {
+				return warehouse.Record{}, err
+			}
+			if err := os.CopyFS(staged+"/out", os.DirFS(src)); err != nil {
+				return warehouse.Record{}, err
+			}
+			return Adopt(ctx, l, staged+"/out", Options{})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l, src := openLocal(t), t.TempDir()
+			must(t, os.WriteFile(src+"/a", []byte("right"), 0o644))
+			rec, err := pack(l, src)
+			must(t, err)
+			file := l.Fileset(rec) + "/a"
+			must(t, os.WriteFile(file, []byte("wrong"), 0o644))
+			again, err := pack(l, src)
+			must(t, err)
+			if text, err := os.ReadFile(file); err != nil || string(text) != "right" || again.ID != rec.ID {
+				t.Errorf("%s holds %q (%v)", again.ID, text, err)
+			}
+			must(t, Check(ctx, l, rec.ID))
+		})
+	}
+}

@@ -53,7 +53,7 @@ func ingest(ctx context.Context, l *warehouse.Local, path string, o Options) (re
 	}
 	w.cache.save()
 	rec = w.record(r, root)
-	return rec.WithoutDirs(), l.Commit(staged, rec)
+	return rec.WithoutDirs(), commit(ctx, l, staged, rec)
 }
 
 // An ingester makes a copy below d.dst of what it visits below d.fd.

@@ -78,7 +78,7 @@ func untar(ctx context.Context, l *warehouse.Local, r io.Reader, o ArchiveOption
 		return rec, err
 	}
 	rec = w.record(w.result(&u.root.dir, false), &u.root.dir)
-	return rec.WithoutDirs(), l.Commit(staged, rec)
+	return rec.WithoutDirs(), commit(ctx, l, staged, rec)
 }
 
 func (u *unpacker) stream(r io.Reader) error {
