@@ -1,6 +1,7 @@
 package container
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,7 +13,10 @@ import (
 
 // A pidsGroup limits the processes of a whole run where RLIMIT_NPROC does not: for
 // root. It is a cgroup with the pids controller, v1 or v2.
-type pidsGroup struct{ dir string }
+type pidsGroup struct {
+	dir   string
+	limit uint64
+}
 
 const pidsGroupPrefix = "kiln-"
 
@@ -30,15 +34,19 @@ func newPidsGroup(run string, limit uint64) *pidsGroup {
 	for _, dir := range left {
 		unix.Rmdir(dir) // of a run that was killed; one in use cannot be removed
 	}
-	g := &pidsGroup{dir: filepath.Join(parent, pidsGroupPrefix+run)}
-	if os.Mkdir(g.dir, 0o755) != nil {
-		return nil
-	}
-	if os.WriteFile(filepath.Join(g.dir, "pids.max"), strconv.AppendUint(nil, limit, 10), 0) != nil {
+	g := &pidsGroup{dir: filepath.Join(parent, pidsGroupPrefix+run), limit: limit}
+	if err := g.make(); err != nil && !errors.Is(err, os.ErrNotExist) {
 		g.remove()
 		return nil
 	}
 	return g
+}
+
+func (g *pidsGroup) make() error {
+	if err := os.Mkdir(g.dir, 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(g.dir, "pids.max"), strconv.AppendUint(nil, g.limit, 10), 0)
 }
 
 // pidsParent returns the directory in which a group with the pids controller can
@@ -69,7 +77,17 @@ func (g *pidsGroup) add(pid int) error {
 	if g == nil {
 		return nil
 	}
-	if err := os.WriteFile(filepath.Join(g.dir, "cgroup.procs"), strconv.AppendInt(nil, int64(pid), 10), 0); err != nil {
+	procs := filepath.Join(g.dir, "cgroup.procs")
+	err := os.WriteFile(procs, strconv.AppendInt(nil, int64(pid), 10), 0)
+	for range 100 { // as long as kilns that begin just now take it for a dead run's
+		if !errors.Is(err, os.ErrNotExist) {
+			break
+		}
+		if err = g.make(); err == nil {
+			err = os.WriteFile(procs, strconv.AppendInt(nil, int64(pid), 10), 0)
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("limit the run's processes: %w", err)
 	}
 	return nil

@@ -204,7 +204,15 @@ func (x *Executor) MayRunAs(uid, gid int) error {
 }
 
 // Gone returns why the executor ended, once Events is closed.
-func (x *Executor) Gone() error { return x.diagnose(errors.New("the executor ended unexpectedly")) }
+func (x *Executor) Gone() error {
+	x.Kill() // it has ended or is about to; how, stays what it was
+	how := "ended"
+	if x.cmd.ProcessState != nil {
+		how = x.cmd.ProcessState.String()
+	}
+	err := x.diagnose(fmt.Errorf("the executor ended unexpectedly: %s", how))
+	return fmt.Errorf("%w\nSomething on this machine ended it; if memory ran short, dmesg tells. What is done is kept: run kiln again", err)
+}
 
 // closeGrace is how long the executor may take to clean up when it is closed. The
 // next run removes what it then leaves.

@@ -97,6 +97,10 @@ func (x *executor) runToEnd(j *job, s wire.Start) (wire.Exited, map[string]wareh
 	}
 	message := enter.Message{Filter: x.hello.Filter, Cwd: s.Cwd, Args: s.Args, Env: s.Env}
 	if err := j.box.become(message); err != nil {
+		var refused *enter.Error
+		if errors.As(err, &refused) && refused.Stage == 'C' {
+			return wire.Exited{}, nil, failed(wire.StageStart, fmt.Errorf("enter the working directory %s: %w", s.Cwd, refused.Errno))
+		}
 		return wire.Exited{}, nil, failed(wire.StageStart, fmt.Errorf("%s: %w", s.Args[0], err))
 	}
 	j.mu.Lock()

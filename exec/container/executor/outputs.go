@@ -49,7 +49,8 @@ func (x *executor) packOutputs(j *job, outputs []wire.Output) (map[string]wareho
 			}
 			record, err := x.pack(request)
 			if err != nil {
-				return nil, outputError(p.Output, err)
+				// Where it lies says nothing to anybody: name it as the step did.
+				return nil, outputError(p.Output, errors.New(strings.ReplaceAll(err.Error(), request.Path, p.Path)))
 			}
 			records[p.Name] = record
 		}
