@@ -27,8 +27,8 @@ func Lay(dir string, core, languages []byte, applets string) error {
 }
 
 func lay(dir string, core, languages []byte, applets string) error {
-	for _, d := range []string{"bin", "dev", "etc", "proc", "root", "sys", "tmp", "usr", "var"} {
-		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
+	for _, d := range []string{".", "bin", "dev", "etc", "proc", "root", "sys", "tmp", "usr", "var"} {
+		if err := makeDir(filepath.Join(dir, d)); err != nil {
 			return err
 		}
 	}
@@ -59,6 +59,14 @@ func lay(dir string, core, languages []byte, applets string) error {
 		}
 	}
 	return os.Chmod(filepath.Join(dir, "tmp"), 0o777|os.ModeSticky)
+}
+
+// makeDir makes a directory whose mode does not depend on the umask.
+func makeDir(path string) error {
+	if err := os.MkdirAll(path, 0o755); err != nil {
+		return err
+	}
+	return os.Chmod(path, 0o755)
 }
 
 // write writes a file whose mode does not depend on the umask.
