@@ -6,6 +6,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"os"
 	"os/signal"
@@ -22,6 +23,21 @@ func main() {
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }
 
+// A checkedWriter remembers the first error, so that a result that did not arrive
+// is not taken for one that did.
+type checkedWriter struct {
+	io.Writer
+	err error
+}
+
+func (w *checkedWriter) Write(p []byte) (int, error) {
+	n, err := w.Writer.Write(p)
+	if w.err == nil {
+		w.err = err
+	}
+	return n, err
+}
+
 // run is main with everything it touches as an argument. It returns the exit code.
 func run(args []string, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -29,12 +45,16 @@ func run(args []string, stdout, stderr io.Writer) int {
 	// The first signal cancels ctx; the second one ends kiln at once.
 	context.AfterFunc(ctx, stop)
 
-	a := &app{stdout: stdout, stderr: stderr}
+	results := &checkedWriter{Writer: stdout}
+	a := &app{stdout: results, stderr: stderr}
 	root := newRootCmd(a)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	if err != nil && ctx.Err() != nil {
 		err = withCode(codeInterrupted, err)
+	}
+	if err == nil && results.err != nil {
+		err = fmt.Errorf("print the result: %w", results.err)
 	}
 	a.printError(err)
 	return exitCodeOf(err)
