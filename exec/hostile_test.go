@@ -281,3 +281,18 @@ func executorUse(t *testing.T, dir string) use {
 	t.Error("there is no executor")
 	return use{}
 }
+
+// The executor starts whatever numbers kiln's descriptors happen to have.
+func TestDescriptorNumbersDoNotMatter(t *testing.T) {
+	f := newFixture(t)
+	f.step("s", "say:x")
+	f.options.Force = true
+	for range 14 {
+		f.must()
+		taken, err := os.Open("/dev/null") // the lowest that is free
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer taken.Close()
+	}
+}

@@ -92,12 +92,12 @@ func spawn(exe, enter *os.File) (*Executor, error) {
 	defer theirs.Close()
 	ids := HostMapping()
 	x := &Executor{socket: ours, conn: wire.NewConn(ours), stderr: &tail{}, ids: ids, events: make(chan wire.Frame, 256)}
-	x.cmd = osexec.Command(fmt.Sprintf("/proc/self/fd/%d", exe.Fd()), "serve")
+	x.cmd = osexec.Command("/proc/self/fd/5", "serve") // its number in the child, where others' may be taken
 	x.cmd.Args[0] = "kiln-executor"
 	x.cmd.Dir = "/"
 	x.cmd.Env = []string{"PATH=/usr/bin:/bin"}
 	x.cmd.Stderr = x.stderr
-	x.cmd.ExtraFiles = []*os.File{theirs, enter} // in the order of package executor's constants
+	x.cmd.ExtraFiles = []*os.File{theirs, enter, exe} // in the order of package executor's constants
 	x.cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET |
 			unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP,

@@ -17,10 +17,11 @@ import (
 	"github.com/kilnbuild/kiln/exec/container/wire"
 )
 
-// Where Serve finds the socket to kiln and the program kiln-enter.
+// Where Serve finds the socket to kiln, the program kiln-enter and its own.
 const (
 	SocketFD = 3
 	EnterFD  = 4
+	ExeFD    = 5
 )
 
 type executor struct {
@@ -41,6 +42,7 @@ type executor struct {
 // code. It expects to be the first process of new user, mount, pid, network, ipc,
 // uts and cgroup namespaces.
 func Serve() int {
+	unix.Close(ExeFD)
 	conn := wire.NewConn(os.NewFile(SocketFD, "kiln"))
 	x, err := newExecutor(conn)
 	if err != nil {
