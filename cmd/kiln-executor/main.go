@@ -14,6 +14,7 @@ import (
 
 	"github.com/opencontainers/runc/libcontainer"
 	_ "github.com/opencontainers/runc/libcontainer/nsenter" // enters a container's namespaces before Go starts
+	"golang.org/x/sys/unix"
 
 	"github.com/kilnbuild/kiln/exec/container/executor"
 )
@@ -29,6 +30,8 @@ func init() {
 	}
 	if role == "serve" {
 		runtime.LockOSThread()
+		// Getting its ids mapped by newuidmap has undone what kiln set.
+		unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0)
 	}
 }
 
