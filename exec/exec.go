@@ -30,7 +30,9 @@ type Options struct {
 }
 
 // DefaultMaxPIDs is how many processes a step may have unless Options say otherwise:
-// far above what a build needs, far below what makes a machine unusable.
+// far above what a build needs. Where that is more than a quarter of those the
+// machine can have, it is that quarter: two steps that fork without end must leave
+// enough for the person to end them.
 const DefaultMaxPIDs = 16384
 
 // EventKind says what happened to a step.

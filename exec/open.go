@@ -5,6 +5,9 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"os"
+	"strconv"
+	"strings"
 
 	"github.com/kilnbuild/kiln/exec/container"
 )
@@ -35,7 +38,7 @@ func (r *run) openContainer() (backend, error) {
 	rand.Read(id[:])
 	maxPIDs := r.MaxPIDs
 	if maxPIDs == 0 {
-		maxPIDs = DefaultMaxPIDs
+		maxPIDs = defaultMaxPIDs()
 	}
 	x, err := container.Start(container.Config{
 		Binaries: binaries, Warehouse: r.Warehouse.Dir(), Run: hex.EncodeToString(id[:]), MaxPIDs: maxPIDs,
@@ -44,4 +47,16 @@ func (r *run) openContainer() (backend, error) {
 		return nil, err
 	}
 	return x, nil
+}
+
+func defaultMaxPIDs() uint64 {
+	text, err := os.ReadFile("/proc/sys/kernel/pid_max")
+	if err != nil {
+		return DefaultMaxPIDs
+	}
+	all, err := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 64)
+	if err != nil {
+		return DefaultMaxPIDs
+	}
+	return min(DefaultMaxPIDs, all/4)
 }

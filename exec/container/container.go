@@ -73,7 +73,7 @@ func Start(c Config) (*Executor, error) {
 		x.Kill()
 		return nil, err
 	}
-	hello := wire.Hello{Warehouse: c.Warehouse, Run: c.Run, Filter: filter, MaxPIDs: c.MaxPIDs}
+	hello := wire.Hello{Warehouse: []byte(c.Warehouse), Run: c.Run, Filter: filter, MaxPIDs: c.MaxPIDs}
 	if err := x.greet(hello); err != nil {
 		x.Kill()
 		return nil, err

@@ -22,6 +22,7 @@ func TestRuleNamesWhatRefused(t *testing.T) {
 		"Debian's sysctl":       {map[string]string{"/proc/sys/kernel/unprivileged_userns_clone": "0"}, unix.EPERM, "", "kernel.unprivileged_userns_clone is 0"},
 		"Ubuntu 24.04":          {map[string]string{"/proc/sys/kernel/apparmor_restrict_unprivileged_userns": "1"}, unix.EACCES, "make mounts private", "AppArmor"},
 		"too many":              {map[string]string{"/proc/sys/user/max_user_namespaces": "9"}, unix.ENOSPC, "", "(9)"},
+		"the shell's limits":    {map[string]string{"/.dockerenv": ""}, unix.EMFILE, "", "limit on open files"},
 		"in Docker":             {map[string]string{"/.dockerenv": ""}, unix.EPERM, "", "inside a container"},
 		"in Docker, masked":     {map[string]string{"/.dockerenv": ""}, unix.EPERM, "mount /proc", "/proc is masked"},
 		"in podman":             {map[string]string{"/run/.containerenv": ""}, unix.EPERM, "", "inside a container"},

@@ -65,6 +65,10 @@ var system = facts{
 func rule(s facts, err error, stage string) (rule, hint string) {
 	inContainer := s.exists("/.dockerenv") || s.exists("/run/.containerenv")
 	switch {
+	case strings.Contains(stage, "the warehouse"), strings.Contains(stage, "the run's directory"):
+		return "", "Set KILN_DATA_HOME to a directory on a local file system with room, in a container on a volume."
+	case errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) || errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.ENOMEM):
+		return "A limit on open files, processes or memory was reached.", "See the limits: ulimit -a. kiln needs about 64 open files and 50 processes besides those of steps."
 	case s.read("/proc/sys/user/max_user_namespaces") == "0":
 		return "The sysctl user.max_user_namespaces is 0.",
 			"Allow user namespaces: sudo sysctl -w user.max_user_namespaces=15000"
@@ -86,8 +90,6 @@ func rule(s facts, err error, stage string) (rule, hint string) {
 	case strings.Contains(stage, "/proc"):
 		return "Something is mounted over parts of /proc, and the kernel lets nobody mount a fuller one.",
 			"See which: grep ' /proc/' /proc/self/mountinfo"
-	case strings.Contains(stage, "open the warehouse"):
-		return "", "Check that the warehouse directory exists and is on a local file system."
 	case strings.Contains(errText(err), "newuidmap"), strings.Contains(errText(err), "newgidmap"):
 		return "The helper refused the ids that /etc/subuid and /etc/subgid promise, or it has lost its setuid bit.",
 			"Compare: grep \"^$(id -un):\" /etc/subuid /etc/subgid; ls -l $(command -v newuidmap newgidmap)"

@@ -42,15 +42,17 @@ func (x *executor) packOutputs(j *job, outputs []wire.Output) (map[string]wareho
 			if (p.own == "") != copied {
 				continue
 			}
-			request := packRequest{Path: p.own, Packtype: p.Packtype, Filters: p.Filters, Adopt: !copied}
+			request := packRequest{Packtype: p.Packtype, Filters: p.Filters, Adopt: !copied}
+			at := p.own
 			if copied {
-				request.Path = filepath.Join(j.tree.root, p.real)
+				at = filepath.Join(j.tree.root, p.real)
 				request.Exclude = j.tree.furniture(p.real)
 			}
+			request.Path = []byte(at)
 			record, err := x.pack(request)
 			if err != nil {
 				// Where it lies says nothing to anybody: name it as the step did.
-				return nil, outputError(p.Output, errors.New(strings.ReplaceAll(err.Error(), request.Path, p.Path)))
+				return nil, outputError(p.Output, errors.New(strings.ReplaceAll(err.Error(), at, p.Path)))
 			}
 			records[p.Name] = record
 		}

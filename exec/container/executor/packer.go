@@ -20,7 +20,7 @@ import (
 // A packRequest asks the packer to make a ware of what lies at a path.
 type packRequest struct {
 	ID                int64
-	Path              string // absolute, below the warehouse
+	Path              []byte // absolute, below the warehouse; a path need not be UTF-8
 	Packtype, Filters string
 	Exclude           []string
 	Adopt             bool // take it from where it lies; else copy it
@@ -183,7 +183,7 @@ func packOne(local *warehouse.Local, r packRequest) (warehouse.Record, error) {
 	}
 	o := pack.Options{Packtype: r.Packtype, Filters: filters, Exclude: r.Exclude}
 	if r.Adopt {
-		return pack.Adopt(context.Background(), local, r.Path, o)
+		return pack.Adopt(context.Background(), local, string(r.Path), o)
 	}
-	return pack.Ingest(context.Background(), local, r.Path, o)
+	return pack.Ingest(context.Background(), local, string(r.Path), o)
 }

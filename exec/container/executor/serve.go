@@ -83,13 +83,16 @@ func newExecutor(conn *wire.Conn) (*executor, error) {
 	x.enter = os.NewFile(EnterFD, "kiln-enter")
 	unix.Umask(0o022)
 	os.Setenv("GOMAXPROCS", "1") // for containers' first processes, which do little in Go
-	if err := buildWorld(x.hello.Warehouse); err != nil {
+	if err := buildWorld(string(x.hello.Warehouse)); err != nil {
 		return nil, err
 	}
 	work := filepath.Join(warehouseDir, "work")
 	x.dir = filepath.Join(work, runPrefix+x.hello.Run)
 	if x.lock, err = enterRun(x.dir); err != nil {
 		return nil, &setupError{"make the run's directory", err}
+	}
+	if err := canHoldOverlay(x.dir); err != nil {
+		return nil, &setupError{"use the warehouse", err}
 	}
 	go sweep(work)
 	x.packer = sync.OnceValues(func() (*packer, error) { return startPacker(x.enter, x.hello.Filter) })

@@ -128,6 +128,15 @@ func mountDevices(dir string) error {
 	return nil
 }
 
+// canHoldOverlay says why what jobs write cannot lie in dir.
+func canHoldOverlay(dir string) error {
+	var fs unix.Statfs_t
+	if err := unix.Statfs(dir, &fs); err == nil && fs.Type == unix.OVERLAYFS_SUPER_MAGIC {
+		return errors.New("it lies on an overlay file system, as a container's own files do, and that cannot carry the steps' overlays")
+	}
+	return nil
+}
+
 // runPrefix begins the names of runs' directories below the work directory.
 const runPrefix = "run-"
 

@@ -8,7 +8,7 @@ import (
 
 // Hello tells the executor where it works.
 type Hello struct {
-	Warehouse string // absolute, on the host
+	Warehouse []byte // absolute, on the host; a path need not be UTF-8
 	Run       string // names this run's directory below the warehouse's work directory
 	Filter    []byte // seccomp filter for jobs: struct sock_filter array
 	MaxPIDs   uint64 // processes a job may have; 0: no limit
