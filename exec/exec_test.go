@@ -401,3 +401,71 @@ func TestWorldVersion(t *testing.T) {
 		t.Errorf("world %s is %q here: raise plan.World and note the new one", plan.World, now)
 	}
 }
+
+func TestInputsThatDoNotFit(t *testing.T) {
+	for name, c := range map[string]struct{ port, ware, want string }{
+		"file on directory": {"/probe-dir", "ware.one", "the ware is a file, and a directory is there"},
+		"directory on file": {"/probe", "ware.data", "the ware is a directory, and a file is there"},
+		"file as root":      {"/", "ware.one", "is a single file"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t)
+			f.ware("one", map[string]string{".": "single"})
+			f.ware("data", map[string]string{"a": "x"})
+			first := f.step("first", "mkdir:/probe-dir")
+			output(first, "root", "/")
+			s := f.step("s", "say:x")
+			s.Inputs = nil
+			if c.port != "/" {
+				input(s, "/", "step.first.root", formula.Overlay)
+			}
+			input(s, c.port, c.ware, formula.ReadOnly)
+			if e := f.fails(FailedInput); !strings.Contains(e.Error(), "input "+c.port) || !strings.Contains(e.Error(), c.want) {
+				t.Errorf("%v; want %q", e, c.want)
+			}
+		})
+	}
+}
+
+// TestHostStaysOut: where links of a root ware lead, they lead inside the step.
+func TestHostStaysOut(t *testing.T) {
+	f := newFixture(t)
+	canary := t.TempDir()
+	first := f.step("first", "symlink:/tmp2="+canary, "symlink:/up=../../../../../../.."+canary, "symlink:/etc="+canary, "rm:/tmp", "symlink:/dev2=/proc/1/root"+canary)
+	output(first, "root", "/")
+	f.ware("data", map[string]string{"a": "x"})
+	s := f.step("s", "write:"+canary+"/sub/x=inside", "write:/up/y=inside", "write:/etc/z=inside")
+	s.Inputs = nil
+	input(s, "/", "step.first.root", formula.Overlay)
+	input(s, canary, "ware.data", formula.Overlay)
+	output(s, "o", "/up/sub")
+	result := f.must()
+	if got := f.read(result.Steps["step.s"]["o"], "x"); got != "inside" {
+		t.Errorf("output through a link: %q", got)
+	}
+	if entries, err := os.ReadDir(canary); err != nil || len(entries) > 0 {
+		t.Errorf("a step wrote to the host: %v %v", entries, err)
+	}
+}
+
+// TestWareChangedAndMadeAgain: a step that runs again puts its output right, and
+// nobody reads what somebody made of it.
+func TestWareChangedAndMadeAgain(t *testing.T) {
+	f := newFixture(t)
+	a := f.step("a", "write:/out/x=right")
+	output(a, "out", "/out")
+	b := f.step("b", "cat:/in/x")
+	input(b, "/in", "step.a.out", formula.ReadOnly)
+	rec, err := f.local.Get(f.must().Steps["step.a"]["out"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(f.local.Fileset(rec), "x"), []byte("wrong"), 0); err != nil {
+		t.Fatal(err)
+	}
+	f.options.Force = true
+	f.must()
+	if f.log("b") != "right" {
+		t.Errorf("b read %q", f.log("b"))
+	}
+}

@@ -54,6 +54,10 @@ func (j *job) buildTree() error {
 		return fail(err)
 	}
 	lower := ""
+	if j.Root != nil && j.Root.File {
+		err := fmt.Errorf("ware %s is a single file, and the root of a step is a directory: give it another port, such as /file", j.Root.Ware)
+		return &jobError{wire.Failed{Stage: wire.StageInput, Port: "/", Err: err.Error()}, err}
+	}
 	if j.Root != nil {
 		lower = filepath.Join(warehouseDir, j.Root.Path)
 	}
@@ -242,8 +246,11 @@ func (t *tree) mountPoint(port string, file bool) (*os.File, error) {
 	if errors.Is(err, unix.ENOTDIR) {
 		return nil, fmt.Errorf("no place to mount %s: on the way to it, or there, is a file or a symbolic link that leads nowhere", port)
 	}
-	if err != nil || !file {
-		return handle, err
+	if err != nil {
+		return nil, err
+	}
+	if !file {
+		return fitting(handle, port, file)
 	}
 	defer handle.Close()
 	fd, err := unix.Openat(int(handle.Fd()), path.Base(port), unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
@@ -253,7 +260,25 @@ func (t *tree) mountPoint(port string, file bool) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("no place to mount %s: %w", port, err)
 	}
-	return os.NewFile(uintptr(fd), port), nil
+	return fitting(os.NewFile(uintptr(fd), port), port, file)
+}
+
+// fitting returns point if a ware can be mounted there: a
+// directory on a directory, a file on what is none.
+func fitting(point *os.File, port string, file bool) (*os.File, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(point.Fd()), &st); err != nil {
+		point.Close()
+		return nil, err
+	}
+	if isDir := st.Mode&unix.S_IFMT == unix.S_IFDIR; isDir != file {
+		return point, nil
+	}
+	point.Close()
+	if file {
+		return nil, fmt.Errorf("no place to mount %s: the ware is a file, and a directory is there", port)
+	}
+	return nil, fmt.Errorf("no place to mount %s: the ware is a directory, and a file is there", port)
 }
 
 // openInRoot opens path as a process whose root directory is root would.
