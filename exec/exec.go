@@ -26,14 +26,14 @@ type Options struct {
 	Observe   func(Event)                        // called from one goroutine, in order; may be nil
 	Version   string                             // of kiln, for memos
 	Binaries  func() (container.Binaries, error) // called when the first step must run
-	MaxPIDs   uint64                             // processes one step may have; 0: DefaultMaxPIDs
+	MaxPIDs   uint64                             // processes a run may have at once; 0: DefaultMaxPIDs
 }
 
-// DefaultMaxPIDs is how many processes a step may have unless Options say otherwise:
+// DefaultMaxPIDs is how many processes a run may have unless Options say otherwise:
 // far above what a build needs. Where that is more than a quarter of those the
 // machine can have, it is that quarter: two steps that fork without end must leave
 // enough for the person to end them.
-const DefaultMaxPIDs = 16384
+const DefaultMaxPIDs = 4096
 
 // EventKind says what happened to a step.
 type EventKind int

@@ -222,7 +222,8 @@ func stripXattrs(fd int, buf []byte) error {
 		return fmt.Errorf("list extended attributes: %w", err)
 	}
 	for name := range strings.SplitSeq(strings.TrimSuffix(string(buf[:n]), "\x00"), "\x00") {
-		if strings.HasSuffix(name, ".overlay.redirect") || strings.HasSuffix(name, ".overlay.metacopy") {
+		switch name {
+		case "user.overlay.redirect", "user.overlay.metacopy", "trusted.overlay.redirect", "trusted.overlay.metacopy":
 			return ErrLayered
 		}
 		if strings.HasPrefix(name, "security.") && name != "security.capability" {

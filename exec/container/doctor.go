@@ -109,7 +109,7 @@ func checkDisk(warehouse string) Check {
 func checkProcesses() Check {
 	c := Check{Name: "processes"}
 	if os.Geteuid() != 0 {
-		c.Found = "limited for each step"
+		c.Found = "limited for the whole run, by RLIMIT_NPROC"
 		return c
 	}
 	g := newPidsGroup("doctor-"+strconv.Itoa(os.Getpid()), 64)

@@ -42,7 +42,9 @@ func New(maxPIDs uint64) *specs.Spec {
 			Cwd:             "/",
 			NoNewPrivileges: true,
 			Capabilities:    &specs.LinuxCapabilities{Bounding: Capabilities, Effective: Capabilities, Permitted: Capabilities},
-			Rlimits:         []specs.POSIXRlimit{{Type: "RLIMIT_CORE"}}, // a core dump would be part of an output
+			// A core dump would be part of an output. 1 rather than 0: the kernel then does
+			// not start the host's crash handler either.
+			Rlimits: []specs.POSIXRlimit{{Type: "RLIMIT_CORE", Hard: 1, Soft: 1}},
 		},
 		Mounts: []specs.Mount{
 			{Destination: "/proc", Type: "proc", Source: "proc", Options: []string{"nosuid", "nodev", "noexec"}},

@@ -96,6 +96,7 @@ func (x *executor) runToEnd(j *job, s wire.Start) (wire.Exited, map[string]wareh
 		return wire.Exited{}, nil, err
 	}
 	message := enter.Message{Filter: x.hello.Filter, Cwd: s.Cwd, Args: s.Args, Env: s.Env}
+	began := time.Now()
 	if err := j.box.become(message); err != nil {
 		var refused *enter.Error
 		if errors.As(err, &refused) && refused.Stage == 'C' {
@@ -104,7 +105,7 @@ func (x *executor) runToEnd(j *job, s wire.Start) (wire.Exited, map[string]wareh
 		return wire.Exited{}, nil, failed(wire.StageStart, fmt.Errorf("%s: %w", s.Args[0], err))
 	}
 	j.mu.Lock()
-	j.began = time.Now()
+	j.began = began
 	j.mu.Unlock()
 	x.conn.Send(wire.KindStarted, wire.Prepared{ID: j.ID})
 	if s.Timeout > 0 {

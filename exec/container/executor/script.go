@@ -1,6 +1,7 @@
 package executor
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -13,7 +14,18 @@ import (
 
 // mountScripts lays the script out and mounts it in the tree.
 func (j *job) mountScripts() error {
-	dir := j.tree.dir + "/script"
+	at := j.tree.dir + "/own" // a file system of its own: the step may write to it, not fill the others'
+	if err := os.Mkdir(at, 0o755); err != nil {
+		return err
+	}
+	size := 1 << 20
+	for _, entry := range j.Scripts {
+		size += 2*len(entry) + os.Getpagesize()
+	}
+	if err := unix.Mount("script", at, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, fmt.Sprintf("mode=0755,size=%d", size)); err != nil {
+		return fmt.Errorf("mount script: %w", err)
+	}
+	dir := j.tree.scriptDir()
 	if err := bundle.WriteScript(dir, j.Scripts); err != nil {
 		return err
 	}
@@ -26,9 +38,11 @@ func (j *job) mountScripts() error {
 	return bind(dir, point, 0, inputFlags)
 }
 
+func (t *tree) scriptDir() string { return t.dir + "/own/script" }
+
 // lastEntry returns the index of the entry the script was at, or -1.
 func (j *job) lastEntry() int {
-	f, err := os.OpenFile(filepath.Join(j.tree.dir, "script", "at"), unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	f, err := os.OpenFile(filepath.Join(j.tree.scriptDir(), "at"), unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return -1
 	}

@@ -329,6 +329,7 @@ func (t *tree) unmount() {
 	if t.mounted {
 		unix.Unmount(t.root, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
 		unix.Unmount(t.dev, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
+		unix.Unmount(t.dir+"/own", unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
 		t.mounted = false
 	}
 }
