@@ -91,6 +91,8 @@ func (w *wares) check(ctx context.Context, st *state) checkResult {
 		switch {
 		case errors.Is(err, warehouse.ErrMissing):
 			err = fmt.Errorf("input %s: ware %s is not in the warehouse: run kiln fetch", in.Port, in.Ware)
+		case errors.Is(err, pack.ErrCorrupt):
+			err = fmt.Errorf("input %s: %w; to have it made or fetched again: kiln ware rm %s", in.Port, err, in.Ware)
 		case err != nil:
 			err = fmt.Errorf("input %s: %w", in.Port, err)
 		}

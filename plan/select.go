@@ -16,15 +16,9 @@ func (p *Plan) Select(targets []string) ([]*Step, error) {
 	if len(targets) == 0 {
 		return p.Steps, nil
 	}
-	want := make([]bool, len(p.Steps))
-	var unknown []string
-	for _, t := range targets {
-		if !p.mark(want, t) && !p.mark(want, "step."+t) {
-			unknown = append(unknown, p.unknownStep(t))
-		}
-	}
-	if unknown != nil {
-		return nil, fmt.Errorf("select steps: %s", strings.Join(unknown, "; "))
+	want, err := p.named(targets)
+	if err != nil {
+		return nil, err
 	}
 	var steps []*Step
 	for i := len(p.Steps) - 1; i >= 0; i-- {
@@ -38,6 +32,33 @@ func (p *Plan) Select(targets []string) ([]*Step, error) {
 	}
 	slices.Reverse(steps)
 	return steps, nil
+}
+
+// Named returns the steps that targets name, without what they need, in topological
+// order; none when there are no targets. Targets and the error are those of Select.
+func (p *Plan) Named(targets []string) ([]*Step, error) {
+	want, err := p.named(targets)
+	var steps []*Step
+	for i, wanted := range want {
+		if wanted {
+			steps = append(steps, p.Steps[i])
+		}
+	}
+	return steps, err
+}
+
+func (p *Plan) named(targets []string) ([]bool, error) {
+	want := make([]bool, len(p.Steps))
+	var unknown []string
+	for _, t := range targets {
+		if !p.mark(want, t) && !p.mark(want, "step."+t) {
+			unknown = append(unknown, p.unknownStep(t))
+		}
+	}
+	if unknown != nil {
+		return nil, fmt.Errorf("select steps: %s", strings.Join(unknown, "; "))
+	}
+	return want, nil
 }
 
 // mark sets want for the steps that addr means and reports whether there are any.

@@ -78,6 +78,10 @@ func (a *app) run(ctx context.Context, f *runFlags) error {
 		return err
 	}
 	defer s.close()
+	named, err := s.plan.Named(f.targets)
+	if err != nil {
+		return err
+	}
 	steps, err := s.plan.Select(f.targets)
 	if err != nil {
 		return err
@@ -123,7 +127,7 @@ func (a *app) run(ctx context.Context, f *runFlags) error {
 			return printErr
 		}
 	case err == nil:
-		a.printOutputs(s.plan, result, f.targets)
+		a.printOutputs(s.plan, result, named)
 	}
 	return runError(result, err)
 }
@@ -238,16 +242,13 @@ func (a *app) export(ctx context.Context, s *session, r exec.Result, exports []e
 
 // printOutputs prints the formula's outputs that are known, in the order written, and
 // those of the targets.
-func (a *app) printOutputs(p *plan.Plan, r exec.Result, targets []string) {
+func (a *app) printOutputs(p *plan.Plan, r exec.Result, named []*plan.Step) {
 	for _, o := range p.Formula.Outputs {
 		if id, ok := r.Outputs[o.Name]; ok {
 			fmt.Fprintf(a.stdout, "%s = %s\n", o.Name, id)
 		}
 	}
-	for _, st := range p.Steps {
-		if !slices.ContainsFunc(targets, func(t string) bool { return st.Addr == t || strings.HasPrefix(st.Addr, t+"[") }) {
-			continue
-		}
+	for _, st := range named {
 		for _, o := range st.Outputs {
 			if id, ok := r.Steps[st.Addr][o.Name]; ok {
 				fmt.Fprintf(a.stdout, "%s.%s = %s\n", st.Addr, o.Name, id)
