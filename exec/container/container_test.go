@@ -28,6 +28,7 @@ func TestRuleNamesWhatRefused(t *testing.T) {
 		"in podman":             {map[string]string{"/run/.containerenv": ""}, unix.EPERM, "", "inside a container"},
 		"something over /proc":  {nil, unix.EPERM, "mount /proc", "mounted over parts of /proc"},
 		"a helper without suid": {nil, errors.New("newuidmap: exit status 1: write to uid_map failed"), "", "setuid bit"},
+		"the same in Docker":    {map[string]string{"/.dockerenv": ""}, errors.New("newuidmap: exit status 1: subuid overflow detected"), "", "/etc/subuid"},
 		"SELinux":               {map[string]string{"/sys/fs/selinux/enforce": "1"}, unix.EACCES, "", "SELinux"},
 	}
 	for name, c := range cases {

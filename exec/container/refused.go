@@ -81,6 +81,9 @@ func rule(s facts, err error, stage string) (rule, hint string) {
 	case errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EUSERS):
 		return "There are as many user namespaces as the sysctl user.max_user_namespaces (" + s.read("/proc/sys/user/max_user_namespaces") + ") or the nesting depth of 32 allows.",
 			"Raise it, or end what holds them: sudo sysctl -w user.max_user_namespaces=15000"
+	case strings.Contains(errText(err), "newuidmap"), strings.Contains(errText(err), "newgidmap"):
+		return "The helper refused the ids that /etc/subuid and /etc/subgid promise, or it has lost its setuid bit.",
+			"Compare: grep \"^$(id -un):\" /etc/subuid /etc/subgid; ls -l $(command -v newuidmap newgidmap)"
 	case strings.Contains(stage, "/proc") && inContainer:
 		return "kiln runs inside a container whose /proc is masked, and the kernel lets nobody mount a fuller one.",
 			"Start the outer container with --security-opt systempaths=unconfined (Docker 23 or newer, podman: --security-opt unmask=ALL)."
@@ -90,9 +93,6 @@ func rule(s facts, err error, stage string) (rule, hint string) {
 	case strings.Contains(stage, "/proc"):
 		return "Something is mounted over parts of /proc, and the kernel lets nobody mount a fuller one.",
 			"See which: grep ' /proc/' /proc/self/mountinfo"
-	case strings.Contains(errText(err), "newuidmap"), strings.Contains(errText(err), "newgidmap"):
-		return "The helper refused the ids that /etc/subuid and /etc/subgid promise, or it has lost its setuid bit.",
-			"Compare: grep \"^$(id -un):\" /etc/subuid /etc/subgid; ls -l $(command -v newuidmap newgidmap)"
 	case s.read("/sys/fs/selinux/enforce") == "1":
 		return "SELinux is enforcing and may have refused it.", "Look for a denial: sudo ausearch -m avc -ts recent"
 	}
