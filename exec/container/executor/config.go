@@ -7,9 +7,13 @@ import (
 	"github.com/opencontainers/runc/libcontainer/configs"
 	"github.com/opencontainers/runc/libcontainer/specconv"
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"github.com/kilnbuild/kiln/exec/container/bundle"
 )
+
+// rlimits are those that package bundle sets.
+var rlimits = map[string]int{"RLIMIT_CORE": unix.RLIMIT_CORE, "RLIMIT_NPROC": unix.RLIMIT_NPROC}
 
 // containerConfig is the configuration of a container whose root is at root and
 // that finds dev at /dev, mounted with the flags it should have.
@@ -25,6 +29,9 @@ func containerConfig(root, dev string, maxPIDs uint64, mounts ...specs.Mount) (*
 	}
 	// A cgroup that is not there and no rules: libcontainer is to leave cgroups alone.
 	config.Cgroups = &cgroups.Cgroup{Name: "kiln", Rootless: true, Resources: &cgroups.Resources{}}
-	config.Devices = nil // dev holds them
+	config.Devices = nil                         // dev holds them
+	for _, limit := range spec.Process.Rlimits { // which the conversion leaves to the process
+		config.Rlimits = append(config.Rlimits, configs.Rlimit{Type: rlimits[limit.Type], Hard: limit.Hard, Soft: limit.Soft})
+	}
 	return config, nil
 }

@@ -210,6 +210,12 @@ func world(string) error {
 			fmt.Println(strings.Join(strings.Fields(line), " "))
 		}
 	}
+	limits, _ := os.ReadFile("/proc/self/limits")
+	for line := range strings.SplitSeq(string(limits), "\n") {
+		if strings.HasPrefix(line, "Max core") || strings.HasPrefix(line, "Max processes") {
+			fmt.Println(strings.Join(strings.Fields(line), " "))
+		}
+	}
 	for _, ns := range []string{"user", "mnt", "pid", "net", "ipc", "uts", "cgroup"} {
 		link, _ := os.Readlink("/proc/self/ns/" + ns)
 		fmt.Println("ns", link)
