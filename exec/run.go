@@ -47,7 +47,6 @@ const (
 type state struct {
 	*plan.Step
 	status    status
-	selected  bool
 	unmet     int // steps it waits for
 	resolved  plan.Resolved
 	inputs    []wire.Mount // all of them, once they have been looked at
@@ -136,7 +135,7 @@ func (r *run) begin(selected []*plan.Step) {
 	block := make([]state, len(selected))
 	for i, s := range selected {
 		st := &block[i]
-		st.Step, st.selected, st.unmet = s, true, len(s.Deps)
+		st.Step, st.unmet = s, len(s.Deps)
 		r.states[s.Index] = st
 	}
 	r.left = len(selected)

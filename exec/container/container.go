@@ -30,7 +30,7 @@ type Config struct {
 	Binaries  Binaries
 	Warehouse string // absolute path of the local warehouse
 	Run       string // names this run's work directory; unique among live runs
-	MaxPIDs   uint64 // processes a job may have, for root the whole run; 0: no limit
+	MaxPIDs   uint64 // processes the run may have at once; 0: no limit
 }
 
 // An Executor is one user namespace with an executor in it, ready to take jobs.

@@ -107,7 +107,6 @@ func (x *executor) runToEnd(j *job, s wire.Start) (wire.Exited, map[string]wareh
 	j.mu.Lock()
 	j.began = began
 	j.mu.Unlock()
-	x.conn.Send(wire.KindStarted, wire.Prepared{ID: j.ID})
 	if s.Timeout > 0 {
 		timer := time.AfterFunc(s.Timeout, func() { j.end(endGrace, true) })
 		defer timer.Stop()

@@ -11,7 +11,7 @@ type Hello struct {
 	Warehouse []byte // absolute, on the host; a path need not be UTF-8
 	Run       string // names this run's directory below the warehouse's work directory
 	Filter    []byte // seccomp filter for jobs: struct sock_filter array
-	MaxPIDs   uint64 // processes a job may have; 0: no limit
+	MaxPIDs   uint64 // processes the run may have at once; 0: no limit
 }
 
 // Ready says that the executor can take jobs, or why not.

@@ -22,7 +22,6 @@ const (
 	KindPrepare                  // K: Job
 	KindPrepared                 // X: Prepared
 	KindStart                    // K: Start
-	KindStarted                  // X: Prepared: the command runs
 	KindLog                      // X: 8 bytes job, then bytes
 	KindExited                   // X: Exited
 	KindPacked                   // X: Packed, the job's last
