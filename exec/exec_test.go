@@ -3,6 +3,7 @@ package exec
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -57,7 +58,7 @@ func TestWorld(t *testing.T) {
 	for _, want := range []string{
 		"host=kiln cwd=/ umask=022 stdin=0 uid=0 gid=0 pid=1 net=lo fds=3",
 		"HOME=/tmp\nLANG=C.UTF-8\nPATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\nSOURCE_DATE_EPOCH=1262304000\nTERM=dumb\nTZ=UTC\n",
-		"Max core file size 1 1 bytes", "Max processes 4096 4096 processes", "NoNewPrivs: 1", "Seccomp: 2", "CapEff: 00000000800400fb",
+		coreLimit(t), "Max processes 4096 4096 processes", "NoNewPrivs: 1", "Seccomp: 2", "CapEff: 00000000800400fb",
 		"ls / .kiln dev probe proc tmp",
 		"ls /dev fd full null ptmx pts random shm stderr stdin stdout tty urandom zero",
 		"network is unreachable", "connection refused",
@@ -73,6 +74,30 @@ func TestWorld(t *testing.T) {
 	}
 	if t.Failed() {
 		t.Log(log)
+	}
+}
+
+// coreLimit is what a step sees of RLIMIT_CORE: 1, or less if the test has less.
+func coreLimit(t *testing.T) string {
+	t.Helper()
+	var own unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_CORE, &own); err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("Max core file size %d %[1]d bytes", min(1, own.Max))
+}
+
+// TestSmallLimits runs a step where kiln has less than a step would be given, as
+// under sudo, which leaves no core files: nobody may raise a limit.
+func TestSmallLimits(t *testing.T) {
+	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
+		t.Fatal(err)
+	}
+	f := newFixture(t)
+	f.step("s", "world:")
+	f.must()
+	if want := "Max core file size 0 0 bytes"; coreLimit(t) != want || !strings.Contains(f.log("s"), want) {
+		t.Errorf("log %q", f.log("s"))
 	}
 }
 

@@ -31,7 +31,13 @@ func containerConfig(root, dev string, maxPIDs uint64, mounts ...specs.Mount) (*
 	config.Cgroups = &cgroups.Cgroup{Name: "kiln", Rootless: true, Resources: &cgroups.Resources{}}
 	config.Devices = nil                         // dev holds them
 	for _, limit := range spec.Process.Rlimits { // which the conversion leaves to the process
-		config.Rlimits = append(config.Rlimits, configs.Rlimit{Type: rlimits[limit.Type], Hard: limit.Hard, Soft: limit.Soft})
+		var own unix.Rlimit // what kiln was started with, which nobody in here may raise
+		if err := unix.Getrlimit(rlimits[limit.Type], &own); err != nil {
+			return nil, fmt.Errorf("read %s: %w", limit.Type, err)
+		}
+		config.Rlimits = append(config.Rlimits, configs.Rlimit{
+			Type: rlimits[limit.Type], Hard: min(limit.Hard, own.Max), Soft: min(limit.Soft, own.Max),
+		})
 	}
 	return config, nil
 }
