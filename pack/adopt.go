@@ -113,7 +113,7 @@ func (a *adopter) enter(w *walk, d *dir) error { return nil }
 
 func (a *adopter) visit(w *walk, d *dir, n *node, s *scratch) error {
 	var st unix.Stat_t
-	if n.meta.kind == kindFile {
+	if n.meta.kind == KindFile {
 		return a.file(w, d, n, &st, s)
 	}
 	err := w.describe(d, n, &st, s)
@@ -136,7 +136,7 @@ func (a *adopter) entry(d *dir, n *node, st *unix.Stat_t) error {
 			return fmt.Errorf("chown: %w", err)
 		}
 	}
-	if n.meta.kind != kindSymlink && st.Mode&0o7777 != n.meta.mode {
+	if n.meta.kind != KindSymlink && st.Mode&0o7777 != n.meta.mode {
 		if err := unix.Fchmodat(d.fd, n.name, n.meta.mode, 0); err != nil {
 			return fmt.Errorf("chmod: %w", err)
 		}

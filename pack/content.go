@@ -116,10 +116,10 @@ func (w *walk) describeStat(d *dir, n *node, st *unix.Stat_t, s *scratch) error 
 		return err
 	}
 	n.seen = seenOf(st)
-	if is := n.meta.kind; is == kindDir || is == kindFile && was != kindFile {
+	if is := n.meta.kind; is == KindDir || is == KindFile && was != KindFile {
 		return fmt.Errorf("%w: it has become something else", ErrChanged)
 	}
-	if n.meta.kind == kindSymlink {
+	if n.meta.kind == KindSymlink {
 		if n.meta.link, err = readlinkat(d.fd, n.name, s.buf[:]); err != nil {
 			return changed(err)
 		}

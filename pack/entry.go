@@ -9,27 +9,31 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// kind is what an entry is. The letters are those rio hashes.
-type kind byte
+// A Kind is what an entry is. The letters are those rio hashes.
+type Kind byte
 
 const (
-	kindFile    kind = 'f'
-	kindDir     kind = 'd'
-	kindSymlink kind = 'L'
-	kindFifo    kind = 'p'
-	kindBlock   kind = 'D'
-	kindChar    kind = 'c'
+	KindFile    Kind = 'f'
+	KindDir     Kind = 'd'
+	KindSymlink Kind = 'L'
+	KindFifo    Kind = 'p'
+	KindBlock   Kind = 'D'
+	KindChar    Kind = 'c'
+
+	// KindHardlink is an Entry's alone: in a fileset it is a file, copied from the
+	// one it names.
+	KindHardlink Kind = 'h'
 )
 
 // meta is what counts of an entry beside its name and content, after filters.
 type meta struct {
-	kind         kind
+	kind         Kind
 	mode         uint32 // 07777
 	uid, gid     uint32
 	sec          int64 // mtime
 	nsec         uint32
-	major, minor uint32 // kindBlock, kindChar
-	link         string // kindSymlink
+	major, minor uint32 // KindBlock, KindChar
+	link         string // KindSymlink
 }
 
 // errSkip says that an entry is left out of the ware.
@@ -43,23 +47,23 @@ func metaOf(st *unix.Stat_t) (meta, error) {
 	}
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFREG:
-		m.kind = kindFile
+		m.kind = KindFile
 	case unix.S_IFDIR:
-		m.kind = kindDir
+		m.kind = KindDir
 	case unix.S_IFLNK:
-		m.kind, m.mode = kindSymlink, 0o777
+		m.kind, m.mode = KindSymlink, 0o777
 	case unix.S_IFIFO:
-		m.kind = kindFifo
+		m.kind = KindFifo
 	case unix.S_IFBLK:
-		m.kind = kindBlock
+		m.kind = KindBlock
 	case unix.S_IFCHR:
-		m.kind = kindChar
+		m.kind = KindChar
 	case unix.S_IFSOCK:
 		return m, errors.New("it is a socket, which no ware can hold: remove it or exclude it")
 	default:
 		return m, fmt.Errorf("it is of unknown type %#o", st.Mode&unix.S_IFMT)
 	}
-	if m.kind == kindBlock || m.kind == kindChar {
+	if m.kind == KindBlock || m.kind == KindChar {
 		m.major, m.minor = unix.Major(uint64(st.Rdev)), unix.Minor(uint64(st.Rdev))
 	}
 	return m, nil
@@ -70,8 +74,8 @@ func metaOf(st *unix.Stat_t) (meta, error) {
 // if not they are under the dev filter.
 func (f *Filters) apply(m *meta, fifos bool) error {
 	switch m.kind {
-	case kindFifo, kindBlock, kindChar:
-		if m.kind == kindFifo && fifos {
+	case KindFifo, KindBlock, KindChar:
+		if m.kind == KindFifo && fifos {
 			break
 		}
 		if f.dev == ignore {
@@ -79,10 +83,10 @@ func (f *Filters) apply(m *meta, fifos bool) error {
 		}
 		if f.dev == reject {
 			return fmt.Errorf("it is a %s, which the filter dev=reject forbids: remove it, or set dev=ignore or dev=keep",
-				map[kind]string{kindFifo: "named pipe", kindBlock: "block device", kindChar: "character device"}[m.kind])
+				map[Kind]string{KindFifo: "named pipe", KindBlock: "block device", KindChar: "character device"}[m.kind])
 		}
 	}
-	if m.mode&0o6000 != 0 && m.kind != kindSymlink {
+	if m.mode&0o6000 != 0 && m.kind != KindSymlink {
 		if f.setid == ignore {
 			m.mode &^= 0o6000
 		} else if f.setid == reject {

@@ -76,7 +76,7 @@ func (v *ingester) enter(w *walk, d *dir) error {
 
 func (*ingester) visit(w *walk, d *dir, n *node, s *scratch) error {
 	var st unix.Stat_t
-	if n.meta.kind == kindFile {
+	if n.meta.kind == KindFile {
 		return w.ingestFile(d, n, &st, s)
 	}
 	if err := w.describe(d, n, &st, s); err != nil {
@@ -96,13 +96,13 @@ func (*ingester) visit(w *walk, d *dir, n *node, s *scratch) error {
 func (n *node) create(dst int) error {
 	m := &n.meta
 	switch m.kind {
-	case kindSymlink:
+	case KindSymlink:
 		if err := unix.Symlinkat(m.link, dst, n.name); err != nil {
 			return fmt.Errorf("create symlink: %w", err)
 		}
 		return setTimesAt(dst, n.name, m)
-	case kindFifo, kindBlock, kindChar:
-		typ := map[kind]uint32{kindFifo: unix.S_IFIFO, kindBlock: unix.S_IFBLK, kindChar: unix.S_IFCHR}[m.kind]
+	case KindFifo, KindBlock, KindChar:
+		typ := map[Kind]uint32{KindFifo: unix.S_IFIFO, KindBlock: unix.S_IFBLK, KindChar: unix.S_IFCHR}[m.kind]
 		if err := unix.Mknodat(dst, n.name, typ|0o600, int(unix.Mkdev(m.major, m.minor))); err != nil {
 			return fmt.Errorf("create device or named pipe: %w", err)
 		}

@@ -43,7 +43,7 @@ func (w *walk) share(d *dir) error {
 	tasks := room[:0]
 	for i := range d.nodes {
 		n := &d.nodes[i]
-		if n.meta.kind != kindDir {
+		if n.meta.kind != KindDir {
 			d.visits = append(d.visits, int32(i))
 			continue
 		}
@@ -94,7 +94,7 @@ func (w *walk) readDir(d *dir, s *scratch) error {
 // listed is what listing a directory tells of an entry.
 type listed struct {
 	name  string
-	kind  kind
+	kind  Kind
 	maybe bool
 }
 
@@ -116,7 +116,7 @@ func (w *walk) parseDir(d *dir, buf []byte, s *scratch) error {
 		}
 		l := listed{name: name, kind: kind}
 		if w.match != nil {
-			take, maybe := w.match.take(join(d.rel, name), kind == kindDir, !d.maybe)
+			take, maybe := w.match.take(join(d.rel, name), kind == KindDir, !d.maybe)
 			if !take {
 				continue
 			}

@@ -4,7 +4,8 @@
 // A fileset is hashed by a few workers that walk it once (walk.go); each file is
 // read once, each directory is hashed when all below it has been. Scan only hashes,
 // Ingest copies and hashes the copy's bytes on their way, Adopt hashes a fileset
-// where it lies and renames it into the warehouse. How a packtype makes an id out
+// where it lies and renames it into the warehouse, and a Builder writes a fileset
+// entry by entry, for readers of archives. How a packtype makes an id out
 // of entries is in tree.go and tar.go, and specified in docs/formats.md.
 package pack
 

@@ -1,11 +1,8 @@
 package pack
 
 import (
-	"archive/tar"
-	"bytes"
 	"context"
 	"errors"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -127,46 +124,4 @@ func TestIngestFull(t *testing.T) {
 	if _, err := Ingest(ctx, l, src+"/small", Options{}); err != nil {
 		t.Error(err)
 	}
-}
-
-// FuzzUntar unpacks whatever comes. What it takes must be whole and scan to the same
-// tree; nothing may appear beside the warehouse.
-func FuzzUntar(f *testing.F) {
-	var b bytes.Buffer
-	w := tar.NewWriter(&b)
-	for _, h := range []tar.Header{
-		{Name: "./", Typeflag: tar.TypeDir, Mode: 0o755},
-		{Name: "d/", Typeflag: tar.TypeDir, Mode: 0o700},
-		{Name: "d/f", Typeflag: tar.TypeReg, Mode: 0o644, Size: 3},
-		{Name: "l", Typeflag: tar.TypeSymlink, Linkname: "../canary"},
-		{Name: "h", Typeflag: tar.TypeLink, Linkname: "d/f"},
-		{Name: "../canary", Typeflag: tar.TypeReg},
-	} {
-		w.WriteHeader(&h)
-		if h.Size > 0 {
-			io.WriteString(w, "abc")
-		}
-		w.Flush()
-		f.Add(append(bytes.Clone(b.Bytes()), make([]byte, 1024)...))
-	}
-	top := f.TempDir()
-	l, err := warehouse.OpenLocal(top + "/warehouse")
-	must(f, err)
-	must(f, os.WriteFile(top+"/canary", []byte("alive"), 0o644))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		rec, err := Untar(context.Background(), l, bytes.NewReader(data), ArchiveOptions{Name: "fuzz", MaxBytes: 1 << 20, MaxEntries: 100})
-		if err == nil {
-			got, scanErr := Scan(context.Background(), l.Fileset(rec), Options{Filters: storedFilters()})
-			if os.Geteuid() == 0 && (scanErr != nil || got.Tree != rec.Tree || got.Entries != rec.Entries || got.Bytes != rec.Bytes) {
-				t.Errorf("unpacked %+v, which scans to %+v, %v", rec, got, scanErr)
-			}
-			must(t, l.Remove(rec.ID))
-		}
-		left, _ := filepath.Glob(top + "/warehouse/stage/*/*")
-		beside, _ := os.ReadDir(top)
-		canary, _ := os.ReadFile(top + "/canary")
-		if len(left) > 0 || len(beside) != 2 || string(canary) != "alive" {
-			t.Fatalf("left %v, beside %v, canary %q", left, beside, canary)
-		}
-	})
 }

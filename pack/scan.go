@@ -80,7 +80,7 @@ func (w *walk) directory(path string, dst int) (Result, *dir, error) {
 
 // file visits the one file name in the directory parent, as a ware that is a file.
 func (w *walk) file(parent, name string, dst int) (Result, *dir, error) {
-	d := &dir{fd: -1, dst: dst, single: true, nodes: []node{{name: name, meta: meta{kind: kindFile}}}}
+	d := &dir{fd: -1, dst: dst, single: true, nodes: []node{{name: name, meta: meta{kind: KindFile}}}}
 	defer closeDir(d)
 	if w.o.Packtype == Tar {
 		return Result{}, nil, fmt.Errorf("it is a single file, which packtype %s cannot hold: use %s, or put it into a directory", Tar, Tree)
@@ -100,7 +100,7 @@ func (w *walk) file(parent, name string, dst int) (Result, *dir, error) {
 	}
 	w.progress(1, 0)
 	n.name = "file"
-	d.meta = meta{kind: kindDir, mode: 0o755, sec: defaultTime}
+	d.meta = meta{kind: KindDir, mode: 0o755, sec: defaultTime}
 	s.msg = fileRootMessage(s.msg[:0], n)
 	d.digest = hashMessage(s.msg)
 	w.keep(s.msg)
@@ -148,7 +148,7 @@ func (scanner) enter(*walk, *dir) error { return nil }
 
 func (scanner) visit(w *walk, d *dir, n *node, s *scratch) error {
 	var st unix.Stat_t
-	if n.meta.kind != kindFile {
+	if n.meta.kind != KindFile {
 		return w.describe(d, n, &st, s)
 	}
 	if w.cache != nil {

@@ -43,7 +43,7 @@ func stampOf(nodes []node, s *scratch) [sha256.Size]byte {
 		n := &nodes[i]
 		b = append(append(b, n.name...), 0)
 		b = n.seen.append(b)
-		if n.meta.kind == kindDir {
+		if n.meta.kind == KindDir {
 			b = append(b, n.stamp[:]...)
 		}
 	}

@@ -119,14 +119,14 @@ func (m *meta) times() [2]unix.Timespec {
 }
 
 // kindAt says what an entry is, from the type its directory gave or else its stat.
-func kindAt(dirfd int, name string, typ byte) (kind, error) {
+func kindAt(dirfd int, name string, typ byte) (Kind, error) {
 	switch typ {
 	case unix.DT_DIR:
-		return kindDir, nil
+		return KindDir, nil
 	case unix.DT_LNK:
-		return kindSymlink, nil
+		return KindSymlink, nil
 	case unix.DT_REG:
-		return kindFile, nil
+		return KindFile, nil
 	case unix.DT_UNKNOWN:
 		var st unix.Stat_t
 		if err := lstatat(dirfd, name, &st); err != nil {
@@ -135,5 +135,5 @@ func kindAt(dirfd int, name string, typ byte) (kind, error) {
 		m, err := metaOf(&st)
 		return m.kind, err
 	}
-	return kindFifo, nil // or a device or a socket: found out when it is visited
+	return KindFifo, nil // or a device or a socket: found out when it is visited
 }

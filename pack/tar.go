@@ -52,7 +52,7 @@ func rioMeta(b []byte, name string, m *meta) []byte {
 	if m.link != "" {
 		fields++
 	}
-	device := m.kind == kindBlock || m.kind == kindChar
+	device := m.kind == KindBlock || m.kind == KindChar
 	if device {
 		fields += 2
 	}
@@ -112,7 +112,7 @@ func byRioPath(entries []node) []int {
 		order[i] = i
 	}
 	path := func(i int) string {
-		if entries[i].meta.kind == kindDir {
+		if entries[i].meta.kind == KindDir {
 			return entries[i].name + "/"
 		}
 		return entries[i].name

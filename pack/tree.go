@@ -49,11 +49,11 @@ func directoryMessage(buf []byte, m *meta, entries []node) []byte {
 	for _, of := range []struct {
 		field int
 		write func([]byte, *node) []byte
-		holds func(kind) bool
+		holds func(Kind) bool
 	}{
-		{dirFiles, fileNode, func(k kind) bool { return k != kindDir && k != kindSymlink }},
-		{dirDirs, directoryNode, func(k kind) bool { return k == kindDir }},
-		{dirLinks, symlinkNode, func(k kind) bool { return k == kindSymlink }},
+		{dirFiles, fileNode, func(k Kind) bool { return k != KindDir && k != KindSymlink }},
+		{dirDirs, directoryNode, func(k Kind) bool { return k == KindDir }},
+		{dirLinks, symlinkNode, func(k Kind) bool { return k == KindSymlink }},
 	} {
 		for _, i := range order {
 			if n := &entries[i]; of.holds(n.meta.kind) {
@@ -134,22 +134,22 @@ func symlinkNode(b []byte, n *node) []byte {
 // appendProps appends the NodeProperties of an entry. What has its default value
 // is left out: owner 0:0, mtime 2010-01-01T00:00:00Z, a symlink's mode.
 func appendProps(b []byte, field int, m *meta) []byte {
-	if m.kind == kindSymlink && m.uid == 0 && m.gid == 0 && m.sec == defaultTime && m.nsec == 0 {
+	if m.kind == KindSymlink && m.uid == 0 && m.gid == 0 && m.sec == defaultTime && m.nsec == 0 {
 		return b
 	}
 	return appendMessage(b, field, func(b []byte) []byte {
-		if m.kind == kindBlock || m.kind == kindChar {
+		if m.kind == KindBlock || m.kind == KindChar {
 			b = appendProp(b, propDevice, strconv.FormatUint(uint64(m.major), 10)+":"+strconv.FormatUint(uint64(m.minor), 10))
 		}
 		if m.gid != 0 {
 			b = appendProp(b, propGID, strconv.FormatUint(uint64(m.gid), 10))
 		}
 		switch m.kind {
-		case kindFifo:
+		case KindFifo:
 			b = appendProp(b, propType, "fifo")
-		case kindBlock:
+		case KindBlock:
 			b = appendProp(b, propType, "block")
-		case kindChar:
+		case KindChar:
 			b = appendProp(b, propType, "char")
 		}
 		if m.uid != 0 {
@@ -160,7 +160,7 @@ func appendProps(b []byte, field int, m *meta) []byte {
 				return appendVarint(appendVarint(b, timeSeconds, uint64(m.sec)), timeNanos, uint64(m.nsec))
 			})
 		}
-		if m.kind != kindSymlink {
+		if m.kind != KindSymlink {
 			b = appendMessage(b, propsMode, func(b []byte) []byte { return appendVarint(b, uint32Wrapped, uint64(m.mode)) })
 		}
 		return b

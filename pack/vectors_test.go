@@ -67,25 +67,25 @@ func (v *vector) modelled(t *testing.T) (tree, tar string) {
 	sort.Slice(entries, func(i, j int) bool { return entries[i].Path > entries[j].Path })
 	for _, e := range entries {
 		n := node{name: path.Base(e.Path), meta: meta{
-			kind: map[string]kind{"file": kindFile, "dir": kindDir, "symlink": kindSymlink, "fifo": kindFifo}[e.Type],
+			kind: map[string]Kind{"file": KindFile, "dir": KindDir, "symlink": KindSymlink, "fifo": KindFifo}[e.Type],
 			mode: e.Mode, uid: e.UID, gid: e.GID, sec: e.Mtime, link: e.Link,
 		}}
 		if n.meta.kind == 0 {
 			t.Fatalf("entry of type %q", e.Type)
 		}
-		if n.meta.kind == kindSymlink {
+		if n.meta.kind == KindSymlink {
 			n.meta.mode = 0o777
 		}
 		must(t, f.apply(&n.meta, true))
 		content := []byte(strings.Repeat(e.Content, e.Repeat))
 		n.digest = hashMessage(content)
 		switch n.meta.kind {
-		case kindDir:
+		case KindDir:
 			children := below[e.Path]
 			slices.SortFunc(children, func(a, b node) int { return strings.Compare(a.name, b.name) })
 			n.digest = hashMessage(directoryMessage(nil, &n.meta, children))
 			n.rio = rioDir(n.name, &n.meta, children, s)
-		case kindFile:
+		case KindFile:
 			sum := sha512.Sum384(content)
 			n.rio = rioFile(&n, &sum, s)
 		}

@@ -115,7 +115,7 @@ func (p *packer) unpack(ctx context.Context, w *formula.Ware, dl *download, prog
 		return warehouse.WareID{}, err
 	}
 	o := pack.Options{Filters: filters, Progress: progress.entries()}
-	r, err := archive.Unpack(ctx, p.o.Warehouse, dl.file, pack.ArchiveOptions{
+	r, err := archive.Unpack(ctx, p.o.Warehouse, dl.file, pack.BuildOptions{
 		Options: o, Strip: w.Source.Strip, Name: redactURL(w.Source.URL), MaxBytes: p.o.MaxDownload,
 	})
 	if !errors.Is(err, archive.ErrFormat) {

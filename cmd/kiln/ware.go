@@ -52,7 +52,7 @@ func wareError(err error) error {
 
 // warePackFlags are the flags of kiln ware pack.
 type warePackFlags struct {
-	pack.ArchiveOptions
+	pack.BuildOptions
 	filters         string
 	archive, idOnly bool
 }
@@ -122,7 +122,7 @@ func (f *warePackFlags) pack(ctx context.Context, l *warehouse.Local, path strin
 	}
 	defer file.Close()
 	f.Name = filepath.Base(path)
-	return archive.Unpack(ctx, l, file, f.ArchiveOptions)
+	return archive.Unpack(ctx, l, file, f.BuildOptions)
 }
 
 func newWareUnpackCmd(*app) *cobra.Command {

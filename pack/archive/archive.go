@@ -25,15 +25,37 @@ var ErrFormat = errors.New("neither tar nor tar compressed by gzip, bzip2, xz or
 
 // Unpack unpacks r into the warehouse: a tar archive, plain or compressed by gzip,
 // bzip2, xz or zstd, recognised by its content. The error matches ErrFormat if it is
-// none of these. What else it does is as for pack.Untar.
-func Unpack(ctx context.Context, l *warehouse.Local, r io.Reader, o pack.ArchiveOptions) (warehouse.Record, error) {
-	tar, stop, err := open(r)
+// none of these; any other names the archive, and the entry where there is one.
+// Whatever the archive says, nothing outside the fileset is written, and nothing is
+// left after an error.
+func Unpack(ctx context.Context, l *warehouse.Local, r io.Reader, o pack.BuildOptions) (warehouse.Record, error) {
+	rec, err := unpack(ctx, l, r, o)
 	if err != nil {
 		return warehouse.Record{}, fmt.Errorf("unpack %s: %w", o.Name, err)
 	}
-	defer stop()
-	return pack.Untar(ctx, l, tar, o)
+	return rec, nil
 }
+
+func unpack(ctx context.Context, l *warehouse.Local, r io.Reader, o pack.BuildOptions) (rec warehouse.Record, err error) {
+	tar, stop, err := open(r)
+	if err != nil {
+		return rec, err
+	}
+	defer stop()
+	b, err := pack.NewBuilder(ctx, l, o)
+	if err != nil {
+		return rec, err
+	}
+	defer func() { err = errors.Join(err, b.Close()) }()
+	if err := untar(b, tar, maxTail); err != nil {
+		return rec, err
+	}
+	return b.Commit()
+}
+
+// maxTail is how many bytes may follow a tar archive's end mark: more than any
+// blocking factor pads with.
+const maxTail = 64 << 20
 
 // magics are how compressed streams begin: RFC 1952, bzip2's and xz's file formats,
 // RFC 8878.

@@ -62,7 +62,7 @@ func TestUnpackFormats(t *testing.T) {
 				f, err := os.Open(file)
 				must(t, err)
 				defer f.Close()
-				rec, err := Unpack(ctx, l, f, pack.ArchiveOptions{Options: o, Name: filepath.Base(file)})
+				rec, err := Unpack(ctx, l, f, pack.BuildOptions{Options: o, Name: filepath.Base(file)})
 				must(t, err)
 				if rec.ID != want.ID || rec.Tree != want.Tree {
 					t.Errorf("got %s, %s; want %s, %s", rec.ID, rec.Tree, want.ID, want.Tree)
@@ -113,7 +113,7 @@ func TestUnpackTruncated(t *testing.T) {
 			}
 			for _, keep := range []int{1, len(data) / 2, len(data) - 3} {
 				l := openLocal(t)
-				_, err := Unpack(ctx, l, bytes.NewReader(data[:keep]), pack.ArchiveOptions{Name: "a"})
+				_, err := Unpack(ctx, l, bytes.NewReader(data[:keep]), pack.BuildOptions{Name: "a"})
 				if err == nil {
 					t.Errorf("unpacked %d of %d bytes", keep, len(data))
 				}
@@ -137,7 +137,7 @@ func nothingLeft(t *testing.T, l *warehouse.Local) {
 
 func TestUnpackNoArchive(t *testing.T) {
 	for _, data := range []string{"", "x", "#!/bin/sh\n", strings.Repeat("text ", 1000), "\x1f\x8b", "BZh91AY&SY garbage", "\x28\xb5\x2f\xfd"} {
-		_, err := Unpack(context.Background(), openLocal(t), strings.NewReader(data), pack.ArchiveOptions{Name: "a"})
+		_, err := Unpack(context.Background(), openLocal(t), strings.NewReader(data), pack.BuildOptions{Name: "a"})
 		if err == nil {
 			t.Errorf("%q: unpacked", data)
 		}
@@ -208,7 +208,7 @@ func TestUnpackHostile(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			l := openLocal(t)
 			_, err := Unpack(context.Background(), l, stream(t, c.entries...),
-				pack.ArchiveOptions{Name: "evil.tar", MaxEntries: 30, MaxBytes: 300})
+				pack.BuildOptions{Name: "evil.tar", MaxEntries: 30, MaxBytes: 300})
 			if err == nil {
 				t.Fatal("unpacked")
 			}
@@ -231,7 +231,7 @@ func TestUnpackHardlink(t *testing.T) {
 	rec, err := Unpack(context.Background(), l, stream(t,
 		tar.Header{Name: "d/f", Typeflag: tar.TypeReg, Mode: 0o644},
 		tar.Header{Name: "h", Linkname: "d/f", Typeflag: tar.TypeLink},
-	), pack.ArchiveOptions{Name: "a"})
+	), pack.BuildOptions{Name: "a"})
 	must(t, err)
 	data, err := os.ReadFile(filepath.Join(l.Fileset(rec), "h"))
 	if string(data) != "d/f" || err != nil {
@@ -255,7 +255,7 @@ func TestUnpackStripAndPatterns(t *testing.T) {
 		tar.Header{Name: "top/doc/b.txt", Typeflag: tar.TypeReg, Mode: 0o644},
 		tar.Header{Name: "top/none/", Typeflag: tar.TypeDir, Mode: 0o755},
 		tar.Header{Name: "top/c.md", Typeflag: tar.TypeReg, Mode: 0o644},
-	), pack.ArchiveOptions{Name: "a", Strip: 1, Options: pack.Options{Include: []string{"*/*.md"}}})
+	), pack.BuildOptions{Name: "a", Strip: 1, Options: pack.Options{Include: []string{"*/*.md"}}})
 	must(t, err)
 	var got []string
 	root := l.Fileset(rec)
@@ -280,7 +280,7 @@ func BenchmarkUnpackToolchain(b *testing.B) {
 	for b.Loop() {
 		f, err := os.Open(file)
 		must(b, err)
-		rec, err := Unpack(context.Background(), l, f, pack.ArchiveOptions{Name: "go"})
+		rec, err := Unpack(context.Background(), l, f, pack.BuildOptions{Name: "go"})
 		must(b, err)
 		b.StopTimer()
 		b.SetBytes(rec.Bytes)

@@ -1,0 +1,228 @@
+package pack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/kilnbuild/kiln/warehouse"
+	"golang.org/x/sys/unix"
+)
+
+// Limits of what a Builder makes, unless BuildOptions sets others: far above any
+// toolchain or image layer, far below what fills a disk by mistake.
+const (
+	DefaultMaxBytes   = 64 << 30
+	DefaultMaxEntries = 10_000_000
+)
+
+// BuildOptions says how entries become a ware.
+type BuildOptions struct {
+	Options           // Include and Exclude match paths after Strip
+	Strip      int    // leading path components dropped from each entry
+	Name       string // of what the entries come from, for errors of its readers
+	MaxBytes   int64  // content of all files; 0: DefaultMaxBytes
+	MaxEntries int64  // 0: DefaultMaxEntries
+	// Replace lets an entry take the place of what was added before at its path,
+	// and Remove and Clear take entries away: for layers. Without it a path that
+	// comes twice is an error.
+	Replace bool
+}
+
+// An Entry is one entry of a fileset as its packed form describes it, before strip
+// and filters.
+type Entry struct {
+	Path         string // with slashes; Add refuses absolute paths and ".."
+	Kind         Kind
+	Mode         uint32 // octal 7777; not of symlinks and hard links
+	UID, GID     uint32
+	Sec          int64 // mtime, since 1970, UTC
+	Nsec         uint32
+	Link         string // KindSymlink: the target. KindHardlink: the path of a file added before
+	Major, Minor uint32 // KindBlock, KindChar
+	Size         int64  // KindFile: bytes of content
+	Xattrs       bool   // it has extended attributes, which trees leave out and rio's ids cannot cover
+}
+
+// A Builder writes a fileset entry by entry into the warehouse, hashing what it
+// writes. What is at each path it knows from what it has written, never from the
+// disk, and it reaches a directory only through descriptors of those above it: no
+// name that it is given is ever resolved by the kernel beyond one component.
+// Whatever it is given, nothing outside the fileset is written. One goroutine uses it.
+type Builder struct {
+	*walk
+	o      BuildOptions
+	l      *warehouse.Local
+	staged string // "" once committed or closed
+	s      *scratch
+	root   *planted
+	open   []*planted // the directory written to last and those above it, root first
+	// later has the directories, by path, that are taken if something in them is.
+	later map[string]meta
+}
+
+// NewBuilder begins a fileset. The caller closes the Builder.
+func NewBuilder(ctx context.Context, l *warehouse.Local, o BuildOptions) (*Builder, error) {
+	if o.MaxBytes == 0 {
+		o.MaxBytes = DefaultMaxBytes
+	}
+	if o.MaxEntries == 0 {
+		o.MaxEntries = DefaultMaxEntries
+	}
+	w, err := newWalk(ctx, o.Options, nil)
+	if err != nil {
+		return nil, err
+	}
+	w.keepDirs = true
+	o.Options = w.o
+	b := &Builder{walk: w, o: o, l: l, later: map[string]meta{}}
+	if b.staged, err = l.Stage("build"); err != nil {
+		return nil, err
+	}
+	b.s = scratchPool.Get().(*scratch)
+	b.root = b.newPlanted(nil, "")
+	b.open = []*planted{b.root}
+	if b.root.dst, err = openat(unix.AT_FDCWD, b.staged, unix.O_RDONLY|unix.O_DIRECTORY, 0); err != nil {
+		return nil, errors.Join(err, b.Close())
+	}
+	return b, nil
+}
+
+// Close discards the fileset if it was not committed.
+func (b *Builder) Close() error {
+	if b.s == nil {
+		return nil
+	}
+	scratchPool.Put(b.s)
+	b.s = nil
+	b.closeBeyond(0)
+	if b.staged == "" {
+		return nil
+	}
+	return warehouse.RemoveTree(b.staged)
+}
+
+// Commit moves the fileset into the warehouse as a ware. Nothing can be added after.
+func (b *Builder) Commit() (warehouse.Record, error) {
+	b.closeBeyond(1)
+	b.entries.Add(1) // the root
+	if err := b.leaveAll(b.root); err != nil {
+		return warehouse.Record{}, err
+	}
+	rec := b.record(b.result(&b.root.dir, false), &b.root.dir)
+	err := commit(b.ctx, b.l, b.staged, rec)
+	if err == nil {
+		b.staged = ""
+	}
+	return rec.WithoutDirs(), err
+}
+
+// Add adds an entry; of a file, it reads e.Size bytes of content. Entries may come in
+// any order. Missing parents have mode 0755. What the patterns or filters leave out
+// is not added. An error is an EntryError, and ends the Builder's use.
+func (b *Builder) Add(e *Entry, content io.Reader) error {
+	err := b.add(e, content)
+	if err == errSkip {
+		return nil
+	}
+	if err == io.ErrUnexpectedEOF {
+		err = errors.New("the archive is truncated")
+	}
+	if err != nil {
+		return &EntryError{e.Path, err}
+	}
+	return nil
+}
+
+func (b *Builder) add(e *Entry, content io.Reader) error {
+	if err := b.ctx.Err(); err != nil {
+		return err
+	}
+	if b.entries.Load() >= b.o.MaxEntries {
+		return b.tooMany()
+	}
+	path, err := b.components(e.Path)
+	if err != nil || path == nil {
+		return err
+	}
+	if e.Xattrs && b.o.Packtype != Tree {
+		return fmt.Errorf("it has extended attributes, which kiln's %s ids do not cover", b.o.Packtype)
+	}
+	m := e.meta()
+	take, maybe := b.taken(path, m.kind == KindDir)
+	if !take {
+		return nil
+	}
+	if err := b.o.Filters.apply(&m, b.o.Packtype != Tree); err != nil {
+		return err
+	}
+	if m.kind == KindDir {
+		if maybe && !b.has(path) {
+			b.later[strings.Join(path, "/")] = m
+			return nil
+		}
+		return b.directory(path, m)
+	}
+	parent, name, err := b.place(path)
+	if err != nil {
+		return err
+	}
+	return b.plant(parent, name, m, e, content)
+}
+
+func (e *Entry) meta() meta {
+	m := meta{kind: e.Kind, mode: e.Mode & 0o7777, uid: e.UID, gid: e.GID, sec: e.Sec, nsec: e.Nsec}
+	switch e.Kind {
+	case KindHardlink:
+		m.kind = KindFile
+	case KindSymlink:
+		m.mode, m.link = 0o777, e.Link
+	case KindBlock, KindChar:
+		m.major, m.minor = e.Major, e.Minor
+	}
+	return m
+}
+
+func (b *Builder) tooMany() error {
+	return fmt.Errorf("it is one entry more than the %d allowed", b.o.MaxEntries)
+}
+
+// components splits an entry's name and drops the leading ones. It returns nil for
+// an entry that is dropped, and an empty path for the root.
+func (b *Builder) components(name string) ([]string, error) {
+	if strings.HasPrefix(name, "/") {
+		return nil, errors.New("its path is absolute")
+	}
+	path := []string{}
+	for c := range strings.SplitSeq(name, "/") {
+		switch c {
+		case "", ".":
+		case "..":
+			return nil, errors.New(`its path has ".." in it`)
+		default:
+			path = append(path, c)
+		}
+	}
+	if b.o.Strip > 0 && len(path) <= b.o.Strip {
+		return nil, nil
+	}
+	return path[b.o.Strip:], nil
+}
+
+// taken reports whether the patterns take the entry at path, and whether that is a
+// directory taken only for what may be in it.
+func (b *Builder) taken(path []string, isDir bool) (take, maybe bool) {
+	if b.match == nil {
+		return true, false
+	}
+	maybe = len(b.match.include) > 0
+	for i := range path {
+		take, maybe = b.match.take(strings.Join(path[:i+1], "/"), isDir || i < len(path)-1, !maybe)
+		if !take {
+			return false, false
+		}
+	}
+	return true, maybe
+}
