@@ -26,12 +26,10 @@ func (l *Local) Commit(staged string, rec Record) error {
 	if err != nil {
 		return err
 	}
-	if rec.Created.IsZero() {
-		rec.Created = time.Now().UTC().Truncate(time.Second)
-	}
+	rec.Created = created(rec)
 	var leftover string
 	err = l.locked(func() error {
-		if _, err := readRecord(p.record, rec.ID); err == nil {
+		if _, err := l.read(p, rec.ID); err == nil {
 			leftover = staged
 			return nil
 		}
@@ -49,6 +47,14 @@ func (l *Local) Commit(staged string, rec Record) error {
 		return fmt.Errorf("commit ware %s: %w", rec.ID, err)
 	}
 	return nil
+}
+
+// created is when rec was made: now, unless it says so.
+func created(rec Record) time.Time {
+	if rec.Created.IsZero() {
+		return time.Now().UTC().Truncate(time.Second)
+	}
+	return rec.Created
 }
 
 // install renames staged to path. If something is at path, it trades places with
@@ -132,6 +138,7 @@ func (l *Local) writeAside(path string, data []byte) error {
 }
 
 // Restamp replaces the stamp of a ware that is there; a ware that is gone stays so.
+// Of an alias it is the stamp of its fileset.
 func (l *Local) Restamp(id WareID, stamp string) error {
 	p, err := l.place(id)
 	if err != nil {
@@ -139,6 +146,11 @@ func (l *Local) Restamp(id WareID, stamp string) error {
 	}
 	return l.locked(func() error {
 		rec, err := readRecord(p.record, id)
+		if err == nil && rec.Alias {
+			if p, err = l.place(rec.Tree); err == nil {
+				rec, err = readRecord(p.record, rec.Tree)
+			}
+		}
 		if err != nil {
 			return err
 		}
@@ -153,7 +165,7 @@ func (l *Local) Dirs(rec Record) ([]byte, error) {
 	if len(rec.Dirs) > 0 {
 		return rec.Dirs, nil
 	}
-	p, err := l.place(rec.ID)
+	p, err := l.place(rec.holder())
 	if err != nil {
 		return nil, err
 	}
@@ -165,7 +177,8 @@ func (l *Local) Dirs(rec Record) ([]byte, error) {
 }
 
 // Remove deletes a ware. Its record goes first, then the fileset is renamed aside,
-// so that a killed Remove leaves nothing half there. It is idempotent.
+// so that a killed Remove leaves nothing half there. It is idempotent. Of an alias
+// only the name goes.
 func (l *Local) Remove(id WareID) error {
 	p, err := l.place(id)
 	if err != nil {

@@ -44,6 +44,10 @@ type Record struct {
 	Bytes   int64     `json:"bytes"`          // content of files
 	Stamp   string    `json:"stamp"`          // over every entry's stat; pack.Check explains it
 	Created time.Time `json:"created"`        // UTC
+	// Alias says that the fileset lies under Tree and is shared with that record,
+	// which also says Entries, Bytes, File and Stamp. Local.Alias makes such records.
+	Alias bool   `json:"alias,omitempty"`
+	Image *Image `json:"image,omitempty"` // of packtype oci
 	// Dirs are the Directory messages of the fileset, the root last, when they
 	// are small; of larger filesets they are in a file of their own.
 	Dirs []byte `json:"dirs,omitempty"`
@@ -62,7 +66,16 @@ func (l *Local) Get(id WareID) (Record, error) {
 	if err != nil {
 		return Record{}, err
 	}
-	return readRecord(p.record, id)
+	return l.read(p, id)
+}
+
+// read reads the record at p, and for an alias the one of its fileset.
+func (l *Local) read(p place, id WareID) (Record, error) {
+	rec, err := readRecord(p.record, id)
+	if err != nil || !rec.Alias {
+		return rec, err
+	}
+	return l.behind(rec)
 }
 
 func readRecord(path string, id WareID) (Record, error) {
@@ -92,7 +105,7 @@ func (l *Local) Has(id WareID) bool {
 // Fileset returns the absolute path of a ware's fileset: of the directory, or of
 // the file for a ware that is one file.
 func (l *Local) Fileset(rec Record) string {
-	p, err := l.place(rec.ID)
+	p, err := l.place(rec.holder())
 	if err != nil {
 		return ""
 	}
@@ -141,6 +154,11 @@ func (l *Local) List(ctx context.Context) ([]Record, error) {
 		}
 		packtype := filepath.Base(filepath.Dir(path))
 		rec, err := readRecord(path, WareID{Packtype: packtype, Hash: hash})
+		if err == nil && rec.Alias {
+			if rec, err = l.behind(rec); errors.Is(err, ErrMissing) {
+				return nil // its fileset was removed, and it with that
+			}
+		}
 		if err != nil {
 			bad = errors.Join(bad, err)
 			return nil
