@@ -5,12 +5,19 @@ import (
 	"sync"
 )
 
-// ahead reads r in a goroutine of its own, so that decompressing and writing go on at
-// once. The function it returns ends the goroutine and waits for it.
-func ahead(r io.Reader) (io.Reader, func()) {
-	a := &aheadReader{full: make(chan chunk), free: make(chan []byte, 2), quit: make(chan struct{})}
-	for range cap(a.free) {
-		a.free <- make([]byte, 256<<10)
+// aheadChunk is how many bytes are handed over at once.
+const aheadChunk = 256 << 10
+
+// ahead is Ahead with the least that keeps both sides busy.
+func ahead(r io.Reader) (io.Reader, func()) { return Ahead(r, 2) }
+
+// Ahead reads r in a goroutine of its own, at most chunks times 256 KiB ahead of who
+// reads the result, so that decompressing and writing go on at once. The function it
+// returns ends the goroutine and waits for it; it may be called once.
+func Ahead(r io.Reader, chunks int) (io.Reader, func()) {
+	a := &aheadReader{full: make(chan chunk, chunks-2), free: make(chan []byte, chunks), quit: make(chan struct{})}
+	for range chunks {
+		a.free <- nil
 	}
 	var wg sync.WaitGroup
 	wg.Go(func() { a.fill(r) })
@@ -37,6 +44,9 @@ func (a *aheadReader) fill(r io.Reader) {
 		case buf = <-a.free:
 		case <-a.quit:
 			return
+		}
+		if buf == nil {
+			buf = make([]byte, aheadChunk)
 		}
 		n, err := 0, error(nil)
 		for n < len(buf) && err == nil {

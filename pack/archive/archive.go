@@ -85,28 +85,46 @@ var magics = []struct {
 // open returns the tar stream in r, and a function that ends reading it.
 func open(r io.Reader) (io.Reader, func(), error) {
 	in := bufio.NewReaderSize(r, 64<<10)
-	for _, m := range magics {
-		// A short file fails to peek and is then judged as tar.
-		if head, _ := in.Peek(len(m.bytes)); string(head) != m.bytes {
-			continue
-		}
-		z, closeZ, err := m.open(in)
-		if err != nil {
-			return nil, nil, err
-		}
-		tar, stop := ahead(z)
-		inner := bufio.NewReaderSize(tar, 1<<10)
-		if !isTar(inner) {
-			stop()
-			closeZ()
+	z, closeZ, err := decompress(in)
+	if err != nil {
+		return nil, nil, err
+	}
+	if z == nil {
+		if !isTar(in) {
 			return nil, nil, ErrFormat
 		}
-		return inner, func() { stop(); closeZ() }, nil
+		return in, func() {}, nil
 	}
-	if !isTar(in) {
+	tar, stop := ahead(z)
+	inner := bufio.NewReaderSize(tar, 1<<10)
+	if !isTar(inner) {
+		stop()
+		closeZ()
 		return nil, nil, ErrFormat
 	}
-	return in, func() {}, nil
+	return inner, func() { stop(); closeZ() }, nil
+}
+
+// Decompress returns what is in r when it is compressed by gzip, bzip2, xz or zstd,
+// recognised by its content, else what is in r as it is. The function ends reading.
+func Decompress(r io.Reader) (io.Reader, func(), error) {
+	in := bufio.NewReaderSize(r, 64<<10)
+	z, closeZ, err := decompress(in)
+	if z == nil && err == nil {
+		return in, func() {}, nil
+	}
+	return z, closeZ, err
+}
+
+// decompress is Decompress, and returns nil for what is not compressed.
+func decompress(in *bufio.Reader) (io.Reader, func(), error) {
+	for _, m := range magics {
+		// A short file fails to peek and is then taken as it is.
+		if head, _ := in.Peek(len(m.bytes)); string(head) == m.bytes {
+			return m.open(in)
+		}
+	}
+	return nil, nil, nil
 }
 
 // isTar reports whether r begins as a tar archive does: with a header whose checksum

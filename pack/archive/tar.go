@@ -43,7 +43,7 @@ func untar(b *pack.Builder, r io.Reader, maxTail int64) error {
 }
 
 func addHeader(b *pack.Builder, h *tar.Header, content io.Reader) error {
-	e, err := entryOf(h)
+	e, err := EntryOf(h)
 	if err != nil {
 		return &pack.EntryError{Path: h.Name, Err: err}
 	}
@@ -57,7 +57,9 @@ var kinds = map[byte]pack.Kind{
 	tar.TypeFifo: pack.KindFifo, tar.TypeBlock: pack.KindBlock, tar.TypeChar: pack.KindChar,
 }
 
-func entryOf(h *tar.Header) (pack.Entry, error) {
+// EntryOf is the entry that h describes. The error says what is wrong with it, without
+// its name.
+func EntryOf(h *tar.Header) (pack.Entry, error) {
 	e := pack.Entry{
 		Path: h.Name, Kind: kinds[h.Typeflag], Mode: uint32(h.Mode & 0o7777),
 		UID: uint32(h.Uid), GID: uint32(h.Gid), Link: h.Linkname, Size: h.Size,
