@@ -1,0 +1,72 @@
+package packtest_test
+
+import (
+	"archive/tar"
+	"context"
+	"io"
+	"os"
+	osexec "os/exec"
+	"testing"
+
+	"github.com/kilnbuild/kiln/pack"
+	"github.com/kilnbuild/kiln/pack/archive"
+	"github.com/kilnbuild/kiln/pack/packtest"
+	"github.com/kilnbuild/kiln/warehouse"
+)
+
+func TestTree(t *testing.T) { packtest.Run(t, tarball(pack.Tree)) }
+
+func TestTar(t *testing.T) { packtest.Run(t, tarball(pack.Tar)) }
+
+// tarball is a packtype whose packed form is what GNU tar makes.
+func tarball(packtype string) packtest.Packtype {
+	return packtest.Packtype{
+		Packtype: packtype,
+		Pack: func(t testing.TB, dir, dst string) {
+			run(t, "tar", "--format=posix", "--sparse", "--xattrs", "--pax-option=delete=atime,delete=ctime", "-C", dir, "-cf", dst, ".")
+		},
+		Encode: encodeTar,
+		Unpack: unpack,
+	}
+}
+
+func encodeTar(t testing.TB, dst string, entries ...packtest.Entry) {
+	f, err := os.Create(dst)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	w := tar.NewWriter(f)
+	for _, e := range entries {
+		e.Format = tar.FormatPAX
+		if err := w.WriteHeader(&e.Header); err != nil {
+			t.Fatalf("%q: %v", e.Name, err)
+		}
+		if _, err := io.WriteString(w, e.Content); err != nil {
+			t.Fatalf("%q: %v", e.Name, err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// unpack reads a file that holds an archive.
+func unpack(ctx context.Context, l *warehouse.Local, src string, o pack.BuildOptions) (warehouse.Record, error) {
+	f, err := os.Open(src)
+	if err != nil {
+		return warehouse.Record{}, err
+	}
+	defer f.Close()
+	return archive.Unpack(ctx, l, f, o)
+}
+
+func run(t testing.TB, name string, args ...string) {
+	t.Helper()
+	if _, err := osexec.LookPath(name); err != nil {
+		t.Skip(err)
+	}
+	if out, err := osexec.Command(name, args...).CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", name, err, out)
+	}
+}
