@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/kilnbuild/kiln/exec/container"
+	"github.com/kilnbuild/kiln/exec/container/joblog"
 	"github.com/kilnbuild/kiln/formula"
 	"github.com/kilnbuild/kiln/plan"
 	"github.com/kilnbuild/kiln/warehouse"
@@ -304,7 +305,7 @@ func TestMuchOutput(t *testing.T) {
 		}
 	}
 	f.must()
-	if total != size || longest > maxLine {
+	if total != size || longest > joblog.MaxLine {
 		t.Errorf("%d bytes, longest piece %d", total, longest)
 	}
 }

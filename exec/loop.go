@@ -220,7 +220,7 @@ func (r *run) handle(frame wire.Frame) error {
 	if frame.Kind == wire.KindLog {
 		id, data := frame.Log()
 		st := r.states[id-1]
-		st.log.write(data, func(line []byte) { r.emit(Event{Kind: StepLog, Step: st.Step, Line: line}) })
+		st.log.Write(data, func(line []byte) { r.emit(Event{Kind: StepLog, Step: st.Step, Line: line}) })
 		return nil
 	}
 	var head struct{ ID int64 }
@@ -241,7 +241,7 @@ func (r *run) handle(frame wire.Frame) error {
 		if err := frame.Decode(st.exited); err != nil {
 			return err
 		}
-		st.log.flush(func(line []byte) { r.emit(Event{Kind: StepLog, Step: st.Step, Line: line}) })
+		st.log.Flush(func(line []byte) { r.emit(Event{Kind: StepLog, Step: st.Step, Line: line}) })
 		if st.exited.Code == 0 {
 			r.emit(Event{Kind: StepPacking, Step: st.Step})
 			return nil
@@ -358,30 +358,13 @@ func ids(user string) (uid, gid int) {
 	return uid, gid
 }
 
-// world is what every step's environment begins with. Who changes it changes
-// plan.World, so that no memo of the old world is used.
-var world = []formula.EnvVar{
-	{Name: "PATH", Value: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
-	{Name: "HOME", Value: "/tmp"},
-	{Name: "TERM", Value: "dumb"},
-	{Name: "LANG", Value: "C.UTF-8"},
-	{Name: "TZ", Value: "UTC"},
-	{Name: "SOURCE_DATE_EPOCH", Value: "1262304000"}, // the mtime of outputs, 2010-01-01
-}
-
-// environment returns the step's whole environment: the world's, with what the
-// step sets in its place or after it.
+// environment returns the step's whole environment.
 func environment(s *plan.Step) []string {
-	env := make([]string, 0, len(world)+len(s.Env))
-	for _, v := range world {
-		if !slices.ContainsFunc(s.Env, func(own formula.EnvVar) bool { return own.Name == v.Name }) {
-			env = append(env, v.Name+"="+v.Value)
-		}
+	own := make([]bundle.Variable, len(s.Env))
+	for i, v := range s.Env {
+		own[i] = bundle.Variable(v)
 	}
-	for _, v := range s.Env {
-		env = append(env, v.Name+"="+v.Value)
-	}
-	return env
+	return bundle.Environment(own)
 }
 
 func command(s *plan.Step) []string {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/kilnbuild/kiln/exec/container/joblog"
 	"github.com/kilnbuild/kiln/exec/container/wire"
 	"github.com/kilnbuild/kiln/plan"
 	"github.com/kilnbuild/kiln/warehouse"
@@ -55,7 +56,7 @@ type state struct {
 	notAhead  bool // making its container ahead of time failed once
 	began     time.Time
 	exited    *wire.Exited
-	log       logTail
+	log       joblog.Tail
 	outputs   map[string]warehouse.WareID
 }
 
@@ -223,7 +224,7 @@ func (r *run) remembered(resolved plan.Resolved) *warehouse.Memo {
 
 // fail ends a step, and with it what needs it, and unless KeepGoing the run.
 func (r *run) fail(st *state, e *StepError) {
-	e.Step, e.Tail = st.Step, st.log.lines()
+	e.Step, e.Tail = st.Step, st.log.Lines()
 	if e.Failure != FailedExit && e.Failure != FailedSignal && e.Failure != FailedTimeout {
 		e.Entry = -1
 	}

@@ -244,24 +244,3 @@ func (gone) End(int64, time.Duration) error { return nil }
 func (g gone) Events() <-chan wire.Frame    { return g.events }
 func (gone) Gone() error                    { return errors.New("the backend is gone") }
 func (gone) Close()                         {}
-
-func TestLogLines(t *testing.T) {
-	var tail logTail
-	var got []string
-	emit := func(line []byte) { got = append(got, string(line)) }
-	long := string(slices.Repeat([]byte("x"), maxLine+5))
-	for _, part := range []string{"one\ntw", "o\r\n", "\n", long, "\nlast"} {
-		tail.write([]byte(part), emit)
-	}
-	tail.flush(emit)
-	want := []string{"one", "two", "", long[:maxLine], "xxxxx", "last"}
-	if !slices.Equal(got, want) {
-		t.Errorf("%.40q", got)
-	}
-	for i := range 2 * tailKeep {
-		tail.write(fmt.Appendf(nil, "%d\n", i), emit)
-	}
-	if last := tail.lines(); len(last) != tailKeep || last[0] != "20" || last[tailKeep-1] != "39" {
-		t.Errorf("%v", last)
-	}
-}

@@ -38,6 +38,8 @@ type Executor struct {
 	conn   *wire.Conn
 	cmd    *osexec.Cmd
 	socket *os.File
+	files  *os.File   // for files of jobs
+	filesM sync.Mutex // held from a job's files to its Prepare
 	stderr *tail
 	ids    Mapping
 	pids   *pidsGroup
@@ -90,14 +92,21 @@ func spawn(exe, enter *os.File) (*Executor, error) {
 	}
 	ours, theirs := os.NewFile(uintptr(pair[0]), "executor"), os.NewFile(uintptr(pair[1]), "kiln")
 	defer theirs.Close()
+	pair, err = unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		ours.Close()
+		return nil, fmt.Errorf("make executor socket: %w", err)
+	}
+	ourFiles, theirFiles := os.NewFile(uintptr(pair[0]), "executor files"), os.NewFile(uintptr(pair[1]), "kiln files")
+	defer theirFiles.Close()
 	ids := HostMapping()
-	x := &Executor{socket: ours, conn: wire.NewConn(ours), stderr: &tail{}, ids: ids, events: make(chan wire.Frame, 256)}
+	x := &Executor{socket: ours, files: ourFiles, conn: wire.NewConn(ours), stderr: &tail{}, ids: ids, events: make(chan wire.Frame, 256)}
 	x.cmd = osexec.Command("/proc/self/fd/5", "serve") // its number in the child, where others' may be taken
 	x.cmd.Args[0] = "kiln-executor"
 	x.cmd.Dir = "/"
 	x.cmd.Env = []string{"PATH=/usr/bin:/bin"}
 	x.cmd.Stderr = x.stderr
-	x.cmd.ExtraFiles = []*os.File{theirs, enter, exe} // in the order of package executor's constants
+	x.cmd.ExtraFiles = []*os.File{theirs, enter, exe, theirFiles} // in the order of package executor's constants
 	x.cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET |
 			unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP,
@@ -106,6 +115,7 @@ func spawn(exe, enter *os.File) (*Executor, error) {
 	}
 	if err := x.begin(); err != nil {
 		ours.Close()
+		ourFiles.Close()
 		return nil, refused(err, "")
 	}
 	return x, nil
@@ -177,6 +187,25 @@ func (x *Executor) Events() <-chan wire.Frame { return x.events }
 // executor is gone.
 func (x *Executor) Prepare(j wire.Job) error { return x.send(wire.KindPrepare, j) }
 
+// PrepareWith prepares a job that comes with files: its stdin, its stdout, and the
+// cgroup.procs of groups that its processes are to be in. They stay open here. What
+// the job writes to stderr is its log.
+func (x *Executor) PrepareWith(j wire.Job, files []*os.File) error {
+	x.filesM.Lock()
+	defer x.filesM.Unlock()
+	j.Files = len(files)
+	if err := wire.SendFiles(x.files, j.ID, files); err != nil {
+		return fmt.Errorf("pass files to the executor: %w", err)
+	}
+	return x.Prepare(j)
+}
+
+// AskUsage has a Usage of a running job come as an event.
+func (x *Executor) AskUsage(id int64) error { return x.send(wire.KindUsage, wire.Usage{ID: id}) }
+
+// Mapped returns how many user ids exist in a job.
+func (x *Executor) Mapped() int { return x.ids.Count() }
+
 // Start runs a prepared job.
 func (x *Executor) Start(s wire.Start) error { return x.send(wire.KindStart, s) }
 
@@ -236,6 +265,7 @@ func (x *Executor) leave(how func()) {
 		how()
 		<-x.ended
 		x.socket.Close()
+		x.files.Close()
 		x.pids.remove()
 	})
 }

@@ -13,16 +13,31 @@ import (
 )
 
 // rlimits are those that package bundle sets.
-var rlimits = map[string]int{"RLIMIT_CORE": unix.RLIMIT_CORE, "RLIMIT_NPROC": unix.RLIMIT_NPROC}
+var rlimits = map[string]int{"RLIMIT_CORE": unix.RLIMIT_CORE, "RLIMIT_NPROC": unix.RLIMIT_NPROC, "RLIMIT_DATA": unix.RLIMIT_DATA}
+
+// limits are what a container's processes may not do. 0 is no limit.
+type limits struct {
+	pids, data uint64
+	readOnly   bool
+}
+
+// tmpSize is how much a container with a read-only root may keep in /tmp.
+const tmpSize = "size=64m"
 
 // containerConfig is the configuration of a container whose root is at root and
 // that finds dev at /dev, mounted with the flags it should have.
-func containerConfig(root, dev string, maxPIDs uint64, mounts ...specs.Mount) (*configs.Config, error) {
-	spec := bundle.New(maxPIDs)
+func containerConfig(root, dev string, l limits, mounts ...specs.Mount) (*configs.Config, error) {
+	spec := bundle.New(l.pids)
 	spec.Root.Path = root
 	spec.Linux.RootfsPropagation = "rslave" // what is mounted below root later arrives
 	spec.Mounts = append(spec.Mounts, specs.Mount{Destination: "/dev", Type: "bind", Source: dev, Options: []string{"rbind"}})
 	spec.Mounts = append(spec.Mounts, mounts...)
+	if spec.Root.Readonly = l.readOnly; l.readOnly {
+		spec.Mounts = append(spec.Mounts, specs.Mount{Destination: "/tmp", Type: "tmpfs", Source: "tmp", Options: []string{"nosuid", "nodev", "mode=1777", tmpSize}})
+	}
+	if l.data > 0 {
+		spec.Process.Rlimits = append(spec.Process.Rlimits, specs.POSIXRlimit{Type: "RLIMIT_DATA", Hard: l.data, Soft: l.data})
+	}
 	config, err := specconv.CreateLibcontainerConfig(&specconv.CreateOpts{Spec: spec, NoNewKeyring: true, RootlessCgroups: true})
 	if err != nil {
 		return nil, fmt.Errorf("convert runtime spec: %w", err)

@@ -3,6 +3,7 @@ package executor
 import (
 	"fmt"
 	"os"
+	"strconv"
 
 	"github.com/opencontainers/runc/libcontainer"
 	"github.com/opencontainers/runc/libcontainer/configs"
@@ -21,8 +22,10 @@ type container struct {
 
 // streams are the files a container's process gets besides those enter needs.
 type streams struct {
+	stdin          *os.File // nil: empty
 	stdout, stderr *os.File
 	extra          []*os.File // from enter.FirstFD on
+	groups         []*os.File // cgroup.procs of groups to join
 	uid, gid       int
 }
 
@@ -48,6 +51,9 @@ func create(id string, config *configs.Config, enterExe *os.File, s streams) (*c
 		Init:       true,
 		ExtraFiles: append([]*os.File{enterExe, inside}, s.extra...),
 	}
+	if s.stdin != nil {
+		process.Stdin = s.stdin
+	}
 	if s.stdout != nil {
 		process.Stdout, process.Stderr = s.stdout, s.stderr
 	}
@@ -56,7 +62,26 @@ func create(id string, config *configs.Config, enterExe *os.File, s streams) (*c
 		lc.Destroy()
 		return nil, fmt.Errorf("start container: %w", err)
 	}
-	return &container{lc: lc, process: process, control: control}, nil
+	c := &container{lc: lc, process: process, control: control}
+	if err := c.join(s.groups); err != nil {
+		c.abandon()
+		return nil, err
+	}
+	return c, nil
+}
+
+// join moves the first process into cgroups, and with it what it will start.
+func (c *container) join(groups []*os.File) error {
+	for _, procs := range groups {
+		pid, err := c.process.Pid()
+		if err == nil {
+			_, err = procs.WriteString(strconv.Itoa(pid))
+		}
+		if err != nil {
+			return fmt.Errorf("move the container into its cgroup: %w", err)
+		}
+	}
+	return nil
 }
 
 // become tells the container's process what to be. It returns when the command

@@ -47,7 +47,7 @@ func failed(stage string, err error) *jobError {
 
 // prepare makes everything that can be made before the late inputs are known,
 // down to a container whose process waits.
-func (x *executor) prepare(spec wire.Job) (*job, error) {
+func (x *executor) prepare(spec wire.Job, files []*os.File) (*job, error) {
 	id := strconv.FormatInt(spec.ID, 10)
 	j := &job{Job: spec, tree: tree{dir: filepath.Join(jobsDir, id), disk: filepath.Join(x.dir, id)}}
 	ready := false
@@ -65,11 +65,19 @@ func (x *executor) prepare(spec wire.Job) (*job, error) {
 	}
 	defer writer.Close()
 	j.logs = reader
-	config, err := containerConfig(j.tree.root, j.tree.dev, x.hello.MaxPIDs)
+	l := limits{pids: x.hello.MaxPIDs, data: spec.MaxData, readOnly: spec.ReadOnly}
+	if spec.MaxPIDs > 0 {
+		l.pids = spec.MaxPIDs
+	}
+	config, err := containerConfig(j.tree.root, j.tree.dev, l)
 	if err != nil {
 		return nil, failed(wire.StagePrepare, err)
 	}
-	j.box, err = create("job-"+id, config, x.enter, streams{stdout: writer, stderr: writer, uid: spec.UID, gid: spec.GID})
+	s := streams{stdout: writer, stderr: writer, uid: spec.UID, gid: spec.GID}
+	if len(files) >= 2 {
+		s.stdin, s.stdout, s.groups = files[0], files[1], files[2:]
+	}
+	j.box, err = create("job-"+id, config, x.enter, s)
 	if err != nil {
 		return nil, failed(wire.StagePrepare, err)
 	}
@@ -203,6 +211,21 @@ func handlesTerm(p interface{ Pid() (int, error) }) bool {
 		}
 	}
 	return false
+}
+
+// memory returns the bytes that the job's first process has resident, or 0.
+func (j *job) memory() int64 {
+	pid, err := j.box.process.Pid()
+	if err != nil {
+		return 0
+	}
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	if err != nil {
+		return 0
+	}
+	var size, resident int64
+	fmt.Sscan(string(text), &size, &resident)
+	return resident * int64(os.Getpagesize())
 }
 
 // discard takes down what is left of the job. Its processes have ended or never

@@ -70,7 +70,7 @@ func startPacker(enterExe *os.File, filter []byte) (*packer, error) {
 	for _, dir := range []string{warehouseDir, jobsDir} { // the jobs' trees, to copy what shows through from a ware
 		mounts = append(mounts, specs.Mount{Destination: dir, Type: "bind", Source: dir, Options: []string{"rbind", "rslave", "nosuid", "nodev"}})
 	}
-	config, err := containerConfig(packerRoot, deviceDir, 0, mounts...)
+	config, err := containerConfig(packerRoot, deviceDir, limits{}, mounts...)
 	if err != nil {
 		return nil, fmt.Errorf("packer: %w", err)
 	}

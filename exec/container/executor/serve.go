@@ -17,16 +17,19 @@ import (
 	"github.com/kilnbuild/kiln/exec/container/wire"
 )
 
-// Where Serve finds the socket to kiln, the program kiln-enter and its own.
+// Where Serve finds the socket to kiln, the program kiln-enter, its own, and the
+// socket for files.
 const (
 	SocketFD = 3
 	EnterFD  = 4
 	ExeFD    = 5
+	FilesFD  = 6
 )
 
 type executor struct {
 	hello  wire.Hello
 	conn   *wire.Conn
+	files  *os.File
 	enter  *os.File // kiln-enter, every container's first command
 	dir    string   // this run's directory below the warehouse's work directory
 	lock   *os.File // held on dir while this run is alive
@@ -80,7 +83,9 @@ func newExecutor(conn *wire.Conn) (*executor, error) {
 	if err := frame.Decode(&x.hello); err != nil {
 		return nil, fmt.Errorf("read greeting: %w", err)
 	}
-	x.enter = os.NewFile(EnterFD, "kiln-enter")
+	x.enter, x.files = os.NewFile(EnterFD, "kiln-enter"), os.NewFile(FilesFD, "files")
+	unix.CloseOnExec(EnterFD)
+	unix.CloseOnExec(FilesFD)
 	unix.Umask(0o022)
 	os.Setenv("GOMAXPROCS", "1") // for containers' first processes, which do little in Go
 	if err := buildWorld(string(x.hello.Warehouse)); err != nil {
@@ -107,7 +112,14 @@ func (x *executor) handle(frame wire.Frame) error {
 		if err := frame.Decode(&spec); err != nil {
 			return err
 		}
-		x.running.Go(func() { x.prepareJob(spec) })
+		var files []*os.File
+		if spec.Files > 0 {
+			var err error
+			if files, err = wire.ReceiveFiles(x.files, spec.ID, spec.Files); err != nil {
+				return err
+			}
+		}
+		x.running.Go(func() { x.prepareJob(spec, files) })
 	case wire.KindStart:
 		var s wire.Start
 		if err := frame.Decode(&s); err != nil {
@@ -126,6 +138,18 @@ func (x *executor) handle(frame wire.Frame) error {
 			x.run(j, s)
 			x.forget(j.ID)
 		})
+	case wire.KindUsage:
+		var u wire.Usage
+		if err := frame.Decode(&u); err != nil {
+			return err
+		}
+		x.mu.Lock()
+		j := x.jobs[u.ID]
+		x.mu.Unlock()
+		if j != nil {
+			u.Bytes = j.memory()
+		}
+		return x.conn.Send(wire.KindUsage, u)
 	case wire.KindEnd:
 		var e wire.End
 		if err := frame.Decode(&e); err != nil {
@@ -138,8 +162,11 @@ func (x *executor) handle(frame wire.Frame) error {
 	return nil
 }
 
-func (x *executor) prepareJob(spec wire.Job) {
-	j, err := x.prepare(spec)
+func (x *executor) prepareJob(spec wire.Job, files []*os.File) {
+	j, err := x.prepare(spec, files)
+	for _, f := range files { // the container has its own
+		f.Close()
+	}
 	var fail *jobError
 	if errors.As(err, &fail) {
 		fail.ID = spec.ID

@@ -29,6 +29,10 @@ type Job struct {
 	Late     []string // ports whose ware comes with Start
 	Scripts  []string // script entries
 	UID, GID int
+	ReadOnly bool   // nothing but /tmp can be written to, which is in memory
+	Files    int    // how many files come along: none; or stdin, stdout and cgroup.procs to join
+	MaxPIDs  uint64 // processes its user may have in the run; 0: the run's limit
+	MaxData  uint64 // bytes of memory each process may have for itself; 0: no limit
 }
 
 // A Mount is a ware at a port.
@@ -92,6 +96,12 @@ type Failed struct {
 	Output string // StageOutput: its name
 	Port   string // StageInput: its port
 	Err    string
+}
+
+// Usage asks how much memory a job's first process uses, and answers.
+type Usage struct {
+	ID    int64
+	Bytes int64 // resident; 0 where it is not known
 }
 
 // End ends a job: one that only was prepared at once, one that runs by SIGTERM

@@ -27,6 +27,7 @@ const (
 	KindPacked                   // X: Packed, the job's last
 	KindFailed                   // X: Failed, the job's last
 	KindEnd                      // K: End: give up a prepared job, or end a running one
+	KindUsage                    // K: Usage, asks; X: Usage, answers
 )
 
 const maxFrame = 256 << 20
