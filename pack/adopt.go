@@ -166,7 +166,7 @@ func (a *adopter) file(w *walk, d *dir, n *node, st *unix.Stat_t, s *scratch) er
 	if err := w.describeStat(d, n, st, s); err != nil {
 		return err
 	}
-	if err := w.hashContent(fdSource(fd), -1, st.Size, n, s); err != nil {
+	if err := w.hashContent(fd, -1, st.Size, n, s); err != nil {
 		return err
 	}
 	if err := a.normalise(fd, st, &n.meta, s); err != nil {

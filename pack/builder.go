@@ -1,6 +1,7 @@
 package pack
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,6 +17,10 @@ import (
 const (
 	DefaultMaxBytes   = 64 << 30
 	DefaultMaxEntries = 10_000_000
+	// DefaultMaxRatio is a little below what deflate can reach at all, 1032.
+	DefaultMaxRatio = 1000
+	// RatioFloor is how many bytes any archive may make, whatever its ratio.
+	RatioFloor = 256 << 20
 )
 
 // BuildOptions says how entries become a ware.
@@ -25,6 +30,11 @@ type BuildOptions struct {
 	Name       string // of what the entries come from, for errors of its readers
 	MaxBytes   int64  // content of all files; 0: DefaultMaxBytes
 	MaxEntries int64  // 0: DefaultMaxEntries
+	// Packed tells how many bytes of the packed form have been read so far. With it,
+	// files that are together more than MaxRatio times as large and more than
+	// RatioFloor are refused. May be nil. It is called from one goroutine.
+	Packed   func() int64
+	MaxRatio int64 // 0: DefaultMaxRatio; negative: no limit, for packed forms of known content
 	// Replace lets an entry take the place of what was added before at its path,
 	// and Remove and Clear take entries away: for layers. Without it a path that
 	// comes twice is an error.
@@ -50,13 +60,16 @@ type Entry struct {
 // writes. What is at each path it knows from what it has written, never from the
 // disk, and it reaches a directory only through descriptors of those above it: no
 // name that it is given is ever resolved by the kernel beyond one component.
-// Whatever it is given, nothing outside the fileset is written. One goroutine uses it.
+// Whatever it is given, nothing outside the fileset is written. One goroutine uses it;
+// small files are written by others (crew.go).
 type Builder struct {
 	*walk
 	o      BuildOptions
 	l      *warehouse.Local
 	staged string // "" once committed or closed
 	s      *scratch
+	crew   *crew
+	failed error // of Add
 	root   *planted
 	open   []*planted // the directory written to last and those above it, root first
 	// later has the directories, by path, that are taken if something in them is.
@@ -71,6 +84,9 @@ func NewBuilder(ctx context.Context, l *warehouse.Local, o BuildOptions) (*Build
 	if o.MaxEntries == 0 {
 		o.MaxEntries = DefaultMaxEntries
 	}
+	if o.MaxRatio == 0 {
+		o.MaxRatio = DefaultMaxRatio
+	}
 	w, err := newWalk(ctx, o.Options, nil)
 	if err != nil {
 		return nil, err
@@ -81,10 +97,9 @@ func NewBuilder(ctx context.Context, l *warehouse.Local, o BuildOptions) (*Build
 	if b.staged, err = l.Stage("build"); err != nil {
 		return nil, err
 	}
-	b.s = scratchPool.Get().(*scratch)
+	b.s, b.crew = scratchPool.Get().(*scratch), &crew{w: w}
 	b.root = b.newPlanted(nil, "")
-	b.open = []*planted{b.root}
-	if b.root.dst, err = openat(unix.AT_FDCWD, b.staged, unix.O_RDONLY|unix.O_DIRECTORY, 0); err != nil {
+	if err := b.openPlanted(b.root, unix.AT_FDCWD, b.staged); err != nil {
 		return nil, errors.Join(err, b.Close())
 	}
 	return b, nil
@@ -95,6 +110,7 @@ func (b *Builder) Close() error {
 	if b.s == nil {
 		return nil
 	}
+	b.crew.close()
 	scratchPool.Put(b.s)
 	b.s = nil
 	b.closeBeyond(0)
@@ -106,6 +122,9 @@ func (b *Builder) Close() error {
 
 // Commit moves the fileset into the warehouse as a ware. Nothing can be added after.
 func (b *Builder) Commit() (warehouse.Record, error) {
+	if err := cmp.Or(b.failed, b.crew.drain(), b.ctx.Err()); err != nil {
+		return warehouse.Record{}, err
+	}
 	b.closeBeyond(1)
 	b.entries.Add(1) // the root
 	if err := b.leaveAll(b.root); err != nil {
@@ -121,19 +140,22 @@ func (b *Builder) Commit() (warehouse.Record, error) {
 
 // Add adds an entry; of a file, it reads e.Size bytes of content. Entries may come in
 // any order. Missing parents have mode 0755. What the patterns or filters leave out
-// is not added. An error is an EntryError, and ends the Builder's use.
+// is not added. An error is an EntryError, of this entry or of one added before that
+// was written only now, and ends the Builder's use.
 func (b *Builder) Add(e *Entry, content io.Reader) error {
 	err := b.add(e, content)
 	if err == errSkip {
 		return nil
 	}
-	if err == io.ErrUnexpectedEOF {
+	if err == nil {
+		return nil
+	}
+	if err == io.ErrUnexpectedEOF || err == io.EOF {
 		err = errors.New("the archive is truncated")
 	}
-	if err != nil {
-		return &EntryError{e.Path, err}
-	}
-	return nil
+	// An earlier one first: the same error, however many workers there are.
+	b.failed = cmp.Or(b.crew.drain(), error(&EntryError{e.Path, err}))
+	return b.failed
 }
 
 func (b *Builder) add(e *Entry, content io.Reader) error {
@@ -147,7 +169,7 @@ func (b *Builder) add(e *Entry, content io.Reader) error {
 	if err != nil || path == nil {
 		return err
 	}
-	if e.Xattrs && b.o.Packtype != Tree {
+	if e.Xattrs && b.o.rio() {
 		return fmt.Errorf("it has extended attributes, which kiln's %s ids do not cover", b.o.Packtype)
 	}
 	m := e.meta()
@@ -155,7 +177,7 @@ func (b *Builder) add(e *Entry, content io.Reader) error {
 	if !take {
 		return nil
 	}
-	if err := b.o.Filters.apply(&m, b.o.Packtype != Tree); err != nil {
+	if err := b.o.Filters.apply(&m, b.o.rio()); err != nil {
 		return err
 	}
 	if m.kind == KindDir {

@@ -3,36 +3,14 @@ package pack
 import (
 	"crypto/sha256"
 	"fmt"
-	"io"
 
 	"golang.org/x/sys/unix"
 )
 
-// A source is what content is read from.
-type source interface {
-	read(p []byte) (int, error)
-}
-
-// fdSource reads a descriptor, a readerSource a reader.
-type (
-	fdSource     int
-	readerSource struct{ io.Reader }
-)
-
-func (fd fdSource) read(p []byte) (int, error) { return read(int(fd), p) }
-
-func (r readerSource) read(p []byte) (int, error) {
-	n, err := r.Read(p)
-	if err == io.EOF {
-		err = nil
-	}
-	return n, err
-}
-
-// hashContent reads size bytes, the whole of a file, and gives n their digest, and
-// for Tar its rio hash. What it reads it also writes to dst, unless dst is negative.
-func (w *walk) hashContent(src source, dst int, size int64, n *node, s *scratch) error {
-	tar := w.o.Packtype == Tar
+// hashContent reads size bytes from src, the whole of a file, and gives n their digest, and
+// for Tar and Zip its rio hash. What it reads it also writes to dst, unless dst is negative.
+func (w *walk) hashContent(src, dst int, size int64, n *node, s *scratch) error {
+	tar := w.o.rio()
 	n.digest.size = 0
 	s.sha256.Reset()
 	s.sha384.Reset()
@@ -40,7 +18,7 @@ func (w *walk) hashContent(src source, dst int, size int64, n *node, s *scratch)
 		if err := w.ctx.Err(); err != nil {
 			return err
 		}
-		got, err := src.read(s.buf[:])
+		got, err := read(src, s.buf[:])
 		if err != nil {
 			return err
 		}
@@ -125,7 +103,7 @@ func (w *walk) describeStat(d *dir, n *node, st *unix.Stat_t, s *scratch) error 
 		}
 	}
 	n.digest = emptyDigest
-	return w.o.Filters.apply(&n.meta, w.o.Packtype == Tar)
+	return w.o.Filters.apply(&n.meta, w.o.rio())
 }
 
 func hashMessage(msg []byte) digest { return digest{sha256.Sum256(msg), int64(len(msg))} }

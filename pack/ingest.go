@@ -127,15 +127,15 @@ func (w *walk) ingestFile(d *dir, n *node, st *unix.Stat_t, s *scratch) error {
 	if d.single {
 		name = "file"
 	}
-	to, err := openat(d.dst, name, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL, 0o600)
+	to, err := openat(d.dst, name, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL, n.meta.mode&0o777)
 	if err != nil {
 		return fmt.Errorf("create file: %w", err)
 	}
 	defer unix.Close(to)
 	if w.clone(fd, to) {
-		err = w.hashContent(fdSource(to), -1, st.Size, n, s)
+		err = w.hashContent(to, -1, st.Size, n, s)
 	} else {
-		err = w.hashContent(fdSource(fd), to, st.Size, n, s)
+		err = w.hashContent(fd, to, st.Size, n, s)
 	}
 	if err != nil {
 		return err
@@ -149,15 +149,20 @@ func (w *walk) ingestFile(d *dir, n *node, st *unix.Stat_t, s *scratch) error {
 
 // finish gives the file open at fd the metadata of n, and n what was seen of it.
 func finish(fd int, n *node) error {
-	if err := unix.Fchmod(fd, n.meta.mode); err != nil {
-		return fmt.Errorf("chmod: %w", err)
-	}
 	if err := setTimes(fd, &n.meta); err != nil {
 		return fmt.Errorf("set mtime: %w", err)
 	}
 	var st unix.Stat_t
 	if err := fstat(fd, &st); err != nil {
 		return err
+	}
+	if st.Mode&0o7777 != n.meta.mode { // often it was made with it
+		if err := unix.Fchmod(fd, n.meta.mode); err != nil {
+			return fmt.Errorf("chmod: %w", err)
+		}
+		if err := fstat(fd, &st); err != nil {
+			return err
+		}
 	}
 	n.seen = seenOf(&st)
 	return nil

@@ -16,8 +16,8 @@ type node struct {
 	name    string
 	meta    meta
 	digest  digest    // of a file's content, of a directory's message
-	content *[48]byte // Tar: SHA-384 of a file's content
-	rio     *[48]byte // Tar: the node's rio hash
+	content *[48]byte // Tar, Zip: SHA-384 of a file's content
+	rio     *[48]byte // Tar, Zip: the node's rio hash
 	seen    seen      // what a stamp covers
 	stamp   [sha256.Size]byte
 	sub     *dir // a directory's, until it has been left

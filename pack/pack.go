@@ -21,6 +21,7 @@ import (
 const (
 	Tree = "tree" // the default
 	Tar  = "tar"
+	Zip  = "zip" // hashed as Tar
 )
 
 // Options says how a fileset becomes a ware. The zero value packs everything as a
@@ -74,14 +75,17 @@ func (o Options) jobs() int {
 	return runtime.GOMAXPROCS(0)
 }
 
+// rio reports whether ids are made of rio's hashes.
+func (o *Options) rio() bool { return o.Packtype == Tar || o.Packtype == Zip }
+
 // resolve checks o and fills in what is not set.
 func (o Options) resolve() (Options, error) {
 	switch o.Packtype {
 	case "":
 		o.Packtype = Tree
-	case Tree, Tar:
+	case Tree, Tar, Zip:
 	default:
-		return o, fmt.Errorf("packtype %q: kiln can pack %s and %s", o.Packtype, Tree, Tar)
+		return o, fmt.Errorf("packtype %q: kiln can pack %s, %s and %s", o.Packtype, Tree, Tar, Zip)
 	}
 	o.Filters = o.Filters.over(DefaultFilters())
 	return o, nil

@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// plant writes an entry that is no directory.
+// plant writes an entry that is no directory, or has the crew write it.
 func (b *Builder) plant(parent *planted, name string, m meta, e *Entry, content io.Reader) error {
 	n := node{name: name, meta: m, digest: emptyDigest}
 	var err error
@@ -16,7 +16,7 @@ func (b *Builder) plant(parent *planted, name string, m meta, e *Entry, content 
 	case e.Kind == KindHardlink:
 		err = b.hardlink(parent, &n, e.Link)
 	case m.kind == KindFile:
-		err = b.file(parent, &n, e.Size, content)
+		err = b.file(parent, &n, e, content)
 	default:
 		err = n.create(parent.dst)
 		if err == nil {
@@ -33,19 +33,52 @@ func (b *Builder) plant(parent *planted, name string, m meta, e *Entry, content 
 	return nil
 }
 
-func (b *Builder) file(parent *planted, n *node, size int64, content io.Reader) error {
+func (b *Builder) file(parent *planted, n *node, e *Entry, content io.Reader) error {
+	if e.Size < 0 {
+		return fmt.Errorf("its size is %d", e.Size)
+	}
+	if err := b.fits(e.Size); err != nil {
+		return err
+	}
+	if e.Size > smallFile {
+		return b.stream(parent, n, e.Size, content)
+	}
+	n.digest.size = e.Size
+	f := lotFile{in: parent.handle, to: parent, slot: len(parent.nodes), node: *n, path: e.Path}
+	if err := b.crew.add(f, e.Size, content); err != nil {
+		return err
+	}
+	b.progress(0, e.Size)
+	return b.inRatio()
+}
+
+// fits checks that a file of size bytes is not too much.
+func (b *Builder) fits(size int64) error {
 	if size > b.o.MaxBytes-b.bytes.Load() {
 		return fmt.Errorf("with its %d bytes the archive holds more than the %d allowed", size, b.o.MaxBytes)
 	}
-	fd, err := openat(parent.dst, n.name, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL, 0o600)
+	return nil
+}
+
+// inRatio checks that what was written so far is not too much for what was read.
+func (b *Builder) inRatio() error {
+	written := b.bytes.Load()
+	if b.o.Packed == nil || b.o.MaxRatio < 0 || written <= RatioFloor {
+		return nil
+	}
+	if packed := b.o.Packed(); written/b.o.MaxRatio > packed {
+		return fmt.Errorf("%d bytes of the archive hold %d bytes of files by now, more than %d times as many: it may be a bomb", packed, written, b.o.MaxRatio)
+	}
+	return nil
+}
+
+// createFile makes the file n in dst and opens it for writing.
+func createFile(dst int, n *node) (int, error) {
+	fd, err := openat(dst, n.name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL, n.meta.mode&0o777)
 	if err != nil {
-		return fmt.Errorf("create file: %w", err)
+		return -1, fmt.Errorf("create file: %w", err)
 	}
-	defer unix.Close(fd)
-	if err := b.hashContent(readerSource{content}, fd, size, n, b.s); err != nil {
-		return err
-	}
-	return finish(fd, n)
+	return fd, nil
 }
 
 // hardlink makes n a copy of a file that the archive has had before: in a ware no
@@ -71,26 +104,35 @@ func (b *Builder) hardlink(parent *planted, n *node, target string) error {
 	if of < 0 || dir.nodes[of].meta.kind != KindFile {
 		return fmt.Errorf("hard link to %q: the archive has had no such file", target)
 	}
+	if dir.nodes[of].seen == (seen{}) { // the crew has it still
+		if err := b.crew.drain(); err != nil {
+			return err
+		}
+	}
 	src := dir.nodes[of]
-	if src.digest.size > b.o.MaxBytes-b.bytes.Load() {
-		return fmt.Errorf("with its %d bytes the archive holds more than the %d allowed", src.digest.size, b.o.MaxBytes)
+	if err := b.fits(src.digest.size); err != nil {
+		return err
 	}
 	from, err := b.openAgain(dir, src.name)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(from)
-	fd, err := openat(parent.dst, n.name, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL, 0o600)
+	n.meta = src.meta
+	fd, err := createFile(parent.dst, n)
 	if err != nil {
-		return fmt.Errorf("create file: %w", err)
+		return err
 	}
 	defer unix.Close(fd)
 	if err := b.copyContent(from, fd, src.digest.size, b.s); err != nil {
 		return err
 	}
 	// No rio hash: rio leaves hard links out of its ids.
-	n.meta, n.digest, n.rio = src.meta, src.digest, nil
+	n.digest, n.rio = src.digest, nil
 	b.progress(0, src.digest.size)
+	if err := b.inRatio(); err != nil {
+		return err
+	}
 	return finish(fd, n)
 }
 

@@ -11,6 +11,7 @@ import (
 // A planted directory is one the Builder has made.
 type planted struct {
 	dir
+	handle   *handle        // of dst, while the Builder has it open
 	index    map[string]int // in nodes, by name
 	subs     map[string]*planted
 	explicit bool // the archive has an entry for it
@@ -104,11 +105,9 @@ func (b *Builder) reach(path []string) (*planted, error) {
 			at.subs[name] = sub
 			at.add(node{name: name, meta: meta{kind: KindDir}})
 		}
-		var err error
-		if sub.dst, err = openat(at.dst, name, unix.O_RDONLY|unix.O_DIRECTORY, 0); err != nil {
+		if err := b.openPlanted(sub, at.dst, name); err != nil {
 			return nil, err
 		}
-		b.open = append(b.open, sub)
 	}
 	return b.open[len(b.open)-1], nil
 }
@@ -119,10 +118,23 @@ func kindName(k Kind) string {
 	}[k]
 }
 
-// closeBeyond closes all but the first n open directories.
+// openPlanted opens a directory below the one that is open.
+func (b *Builder) openPlanted(p *planted, at int, name string) error {
+	fd, err := openat(at, name, unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return err
+	}
+	p.dst, p.handle = fd, newHandle(fd)
+	b.open = append(b.open, p)
+	return nil
+}
+
+// closeBeyond closes all but the first n open directories. The crew may go on
+// writing to them.
 func (b *Builder) closeBeyond(n int) {
 	for _, p := range b.open[n:] {
-		closeDir(&p.dir)
+		p.handle.drop()
+		p.dst, p.handle = -1, nil
 	}
 	b.open = b.open[:n]
 }

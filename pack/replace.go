@@ -74,7 +74,10 @@ func (b *Builder) remove(p *planted, name string) error {
 	if !is {
 		return nil
 	}
-	var err error
+	err := b.crew.drain() // which knows nodes by their place
+	if err != nil {
+		return err
+	}
 	if sub := p.subs[name]; sub != nil {
 		entries, bytes := sub.count()
 		b.entries.Add(-entries)

@@ -82,8 +82,8 @@ func (w *walk) directory(path string, dst int) (Result, *dir, error) {
 func (w *walk) file(parent, name string, dst int) (Result, *dir, error) {
 	d := &dir{fd: -1, dst: dst, single: true, nodes: []node{{name: name, meta: meta{kind: KindFile}}}}
 	defer closeDir(d)
-	if w.o.Packtype == Tar {
-		return Result{}, nil, fmt.Errorf("it is a single file, which packtype %s cannot hold: use %s, or put it into a directory", Tar, Tree)
+	if w.o.rio() {
+		return Result{}, nil, fmt.Errorf("it is a single file, which packtype %s cannot hold: use %s, or put it into a directory", w.o.Packtype, Tree)
 	}
 	var err error
 	if d.fd, err = openat(unix.AT_FDCWD, parent, unix.O_RDONLY|unix.O_DIRECTORY, 0); err != nil {
@@ -114,8 +114,8 @@ func (w *walk) file(parent, name string, dst int) (Result, *dir, error) {
 func (w *walk) result(root *dir, file bool) Result {
 	r := Result{Tree: treeID(root.digest), File: file, Entries: w.entries.Load(), Bytes: w.bytes.Load()}
 	r.ID = r.Tree
-	if w.o.Packtype == Tar && root.rio != nil {
-		r.ID = tarID(root.rio)
+	if w.o.rio() && root.rio != nil {
+		r.ID = rioID(w.o.Packtype, root.rio)
 	}
 	if w.o.Progress != nil {
 		w.o.Progress(r.Entries, r.Bytes)
@@ -164,7 +164,7 @@ func (w *walk) recall(d *dir, n *node, st *unix.Stat_t, s *scratch) (known bool,
 	if err := lstatat(d.fd, n.name, st); err != nil {
 		return false, changed(err)
 	}
-	c := w.cache.get(join(d.rel, n.name), seenOf(st), w.o.Packtype == Tar)
+	c := w.cache.get(join(d.rel, n.name), seenOf(st), w.o.rio())
 	if c == nil {
 		return false, nil
 	}
@@ -173,7 +173,7 @@ func (w *walk) recall(d *dir, n *node, st *unix.Stat_t, s *scratch) (known bool,
 	}
 	n.digest = digest{c.sum, st.Size}
 	w.progress(0, st.Size)
-	if w.o.Packtype == Tar {
+	if w.o.rio() {
 		n.rio = rioFile(n, c.content, s)
 	}
 	return true, nil
@@ -188,7 +188,7 @@ func (w *walk) scanFile(d *dir, n *node, st *unix.Stat_t, s *scratch) error {
 	if err := w.describeStat(d, n, st, s); err != nil {
 		return err
 	}
-	if err := w.hashContent(fdSource(fd), -1, st.Size, n, s); err != nil {
+	if err := w.hashContent(fd, -1, st.Size, n, s); err != nil {
 		return err
 	}
 	if err := unchanged(fd, st); err != nil {

@@ -121,8 +121,10 @@ func byRioPath(entries []node) []int {
 	return order
 }
 
-func tarID(sum *[48]byte) warehouse.WareID {
-	return warehouse.WareID{Packtype: Tar, Hash: base58(sum[:])}
+// rioID is the id of a fileset whose root has the rio hash sum: Tar and Zip differ in
+// the packtype alone.
+func rioID(packtype string, sum *[48]byte) warehouse.WareID {
+	return warehouse.WareID{Packtype: packtype, Hash: base58(sum[:])}
 }
 
 // base58 writes b in Bitcoin's alphabet: each leading zero byte as '1'.

@@ -30,7 +30,7 @@ type vector struct {
 		Link             string
 		DevMajor, DevMin uint32
 	}
-	Tar, Tree string
+	Tar, Zip, Tree string
 }
 
 // vectors reads the project's own vectors, and those KILN_VECTORS names.
@@ -90,7 +90,7 @@ func (v *vector) modelled(t *testing.T) (tree, tar string) {
 			n.rio = rioFile(&n, &sum, s)
 		}
 		if e.Path == "." {
-			return treeID(n.digest).String(), tarID(n.rio).String()
+			return treeID(n.digest).String(), rioID(Tar, n.rio).String()
 		}
 		below[path.Dir(e.Path)] = append(below[path.Dir(e.Path)], n)
 	}
@@ -155,6 +155,12 @@ func TestVectors(t *testing.T) {
 			v.written(t, root)
 			r, err := Scan(context.Background(), root, Options{Packtype: Tar, Filters: f})
 			must(t, err)
+			if zip := "zip:" + strings.TrimPrefix(tar, "tar:"); v.Zip != "" {
+				z, err := Scan(context.Background(), root, Options{Packtype: Zip, Filters: f})
+				if must(t, err); z.ID.String() != v.Zip || v.Zip != zip {
+					t.Errorf("from disk: got %s, want %s", z.ID, v.Zip)
+				}
+			}
 			if r.ID.String() != tar || r.Tree.String() != tree {
 				t.Errorf("from disk: got %s and %s, want %s and %s", r.ID, r.Tree, tar, tree)
 			}

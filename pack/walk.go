@@ -84,12 +84,12 @@ func (w *walk) leave(d *dir, s *scratch) error {
 	return nil
 }
 
-// hashDir gives d its digest, and its rio hash for Tar.
+// hashDir gives d its digest, and its rio hash for Tar and Zip.
 func (w *walk) hashDir(d *dir, s *scratch) {
 	s.msg = directoryMessage(s.msg[:0], &d.meta, d.nodes)
 	d.digest = hashMessage(s.msg)
 	w.keep(s.msg)
-	if w.o.Packtype == Tar {
+	if w.o.rio() {
 		name := d.name
 		if d.parent == nil {
 			name = "."

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync/atomic"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
@@ -37,7 +38,9 @@ func Unpack(ctx context.Context, l *warehouse.Local, r io.Reader, o pack.BuildOp
 }
 
 func unpack(ctx context.Context, l *warehouse.Local, r io.Reader, o pack.BuildOptions) (rec warehouse.Record, err error) {
-	tar, stop, err := open(r)
+	packed := &counter{r: r}
+	o.Packed = packed.n.Load
+	tar, stop, err := open(packed)
 	if err != nil {
 		return rec, err
 	}
@@ -51,6 +54,18 @@ func unpack(ctx context.Context, l *warehouse.Local, r io.Reader, o pack.BuildOp
 		return rec, err
 	}
 	return b.Commit()
+}
+
+// A counter counts what is read, for the ratio.
+type counter struct {
+	r io.Reader
+	n atomic.Int64
+}
+
+func (c *counter) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n.Add(int64(n))
+	return n, err
 }
 
 // maxTail is how many bytes may follow a tar archive's end mark: more than any

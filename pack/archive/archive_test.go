@@ -270,22 +270,24 @@ func TestUnpackStripAndPatterns(t *testing.T) {
 	}
 }
 
-func BenchmarkUnpackToolchain(b *testing.B) {
-	out, err := exec.Command("go", "env", "GOROOT").Output()
-	if err != nil {
-		b.Skip("no go command: ", err)
+// TestUnpackBomb expects the default limits to stop a small archive of many zeros.
+func TestUnpackBomb(t *testing.T) {
+	dir := t.TempDir()
+	f, err := os.Create(filepath.Join(dir, "zeros"))
+	must(t, err)
+	must(t, f.Truncate(pack.RatioFloor+1<<20))
+	must(t, f.Close())
+	l := openLocal(t)
+	packed, err := os.Open(tarball(t, dir, "zstd"))
+	must(t, err)
+	defer packed.Close()
+	_, err = Unpack(context.Background(), l, packed, pack.BuildOptions{Name: "bomb.tar.zst"})
+	if err == nil || !strings.Contains(err.Error(), "bomb.tar.zst") || !strings.Contains(err.Error(), "zeros") || !strings.Contains(err.Error(), "1000 times") {
+		t.Errorf("got %v", err)
 	}
-	file := tarball(b, strings.TrimSpace(string(out)), "zstd")
-	l := openLocal(b)
-	for b.Loop() {
-		f, err := os.Open(file)
-		must(b, err)
-		rec, err := Unpack(context.Background(), l, f, pack.BuildOptions{Name: "go"})
-		must(b, err)
-		b.StopTimer()
-		b.SetBytes(rec.Bytes)
-		f.Close()
-		must(b, l.Remove(rec.ID))
-		b.StartTimer()
-	}
+	nothingLeft(t, l)
+	_, err = packed.Seek(0, io.SeekStart)
+	must(t, err)
+	_, err = Unpack(context.Background(), l, packed, pack.BuildOptions{Name: "large.tar.zst", MaxRatio: -1})
+	must(t, err)
 }
