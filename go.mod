@@ -26,7 +26,10 @@ require (
 	mvdan.cc/sh/v3 v3.14.1
 )
 
-require github.com/itchyny/timefmt-go v0.1.9 // indirect
+require (
+	github.com/itchyny/timefmt-go v0.1.9 // indirect
+	github.com/pjbgf/sha1cd v0.7.0 // indirect
+)
 
 require (
 	cyphar.com/go-pathrs v0.2.6 // indirect

@@ -35,22 +35,27 @@ const (
 	SourceBuiltin SourceKind = "builtin"
 	SourcePath    SourceKind = "path"
 	SourceURL     SourceKind = "url"
+	SourceGit     SourceKind = "git"
 	SourceID      SourceKind = "id"
 )
 
 // Source is what a ware block names before it is resolved.
 type Source struct {
-	Kind    SourceKind
-	Builtin string   // builtin: the name of a ware inside kiln
-	Path    string   // path: as written; a directory or a single file
-	Include []string // path: patterns (doublestar); empty means everything
-	Exclude []string // path: patterns; they win over Include
-	URL     string   // url: http, https or file
-	SHA256  string   // url: 64 hex digits of the bytes fetched, or ""
-	Strip   int      // url: leading path components dropped from each entry
-	ID      string   // id: a ware id
-	Filters string   // pack filters, "uid=keep,mtime=keep"; "" for the defaults
-	Range   hcl.Range
+	Kind         SourceKind
+	Builtin      string   // builtin: the name of a ware inside kiln
+	Path         string   // path: as written; a directory or a single file
+	Include      []string // path, git: patterns (doublestar); empty means everything
+	Exclude      []string // path, git: patterns; they win over Include
+	URL          string   // url: http, https or file
+	SHA256       string   // url: 64 hex digits of the bytes fetched, or ""
+	Strip        int      // url: leading path components dropped from each entry
+	Git          string   // git: a url, or the path of a local repository, as written
+	Ref          string   // git: a branch, a tag or a commit; "" is HEAD
+	Subdir       string   // git: a directory in the commit, clean; "" for all of it
+	NoSubmodules bool     // git: submodules are left out
+	ID           string   // id: a ware id
+	Filters      string   // pack filters, "uid=keep,mtime=keep"; "" for the defaults
+	Range        hcl.Range
 }
 
 // Ref names a value that becomes a ware id: a ware, or one output of a step.

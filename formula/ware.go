@@ -15,10 +15,20 @@ import (
 
 type wareBlock struct{ decl }
 
-var sourceKinds = []string{"builtin", "path", "url", "id"}
+var sourceKinds = []string{"builtin", "path", "url", "git", "id"}
 
-// belongsTo says which kind of source an attribute of a ware block goes with.
-var belongsTo = map[string]string{"include": "path", "exclude": "path", "sha256": "url", "strip": "url"}
+// belongsTo says which kinds of source an attribute of a ware block goes with.
+var belongsTo = map[string][]string{
+	"include": {"path", "git"}, "exclude": {"path", "git"},
+	"sha256": {"url"}, "strip": {"url"},
+	"ref": {"git"}, "subdir": {"git"}, "submodules": {"git"},
+}
+
+// anySource is "builtin, path … and id".
+func anySource() string {
+	last := len(sourceKinds) - 1
+	return strings.Join(sourceKinds[:last], ", ") + " and " + sourceKinds[last]
+}
 
 // ware evaluates a ware block.
 func (m *module) ware(w *wareBlock) (*Ware, bool) {
@@ -44,16 +54,16 @@ func (s *scope) source(w *wareBlock) (Source, bool) {
 		}
 	}
 	if len(kinds) == 0 {
-		s.problem(w.header(), "Ware without a source", "%s needs exactly one of builtin, path, url and id.", w.addr)
+		s.problem(w.header(), "Ware without a source", "%s needs exactly one of %s.", w.addr, anySource())
 		return Source{}, false
 	}
 	slices.SortFunc(kinds, func(a, b *hclsyntax.Attribute) int { return a.SrcRange.Start.Byte - b.SrcRange.Start.Byte })
 	for _, other := range kinds[1:] {
-		s.problem(other.NameRange, "Ware with two sources", "%s has the source %q already. Give it exactly one of builtin, path, url and id.", w.addr, kinds[0].Name)
+		s.problem(other.NameRange, "Ware with two sources", "%s has the source %q already. Give it exactly one of %s.", w.addr, kinds[0].Name, anySource())
 	}
-	for name, kind := range belongsTo {
-		if attr := w.attr(name); attr != nil && !slices.ContainsFunc(kinds, func(k *hclsyntax.Attribute) bool { return k.Name == kind }) {
-			s.problem(attr.NameRange, "Attribute of another source", "The attribute %q goes with %q, and the source of %s is %q.", name, kind, w.addr, kinds[0].Name)
+	for name, of := range belongsTo {
+		if attr := w.attr(name); attr != nil && !slices.ContainsFunc(kinds, func(k *hclsyntax.Attribute) bool { return slices.Contains(of, k.Name) }) {
+			s.problem(attr.NameRange, "Attribute of another source", "The attribute %q goes with %s, and the source of %s is %q.", name, quoteAll(of), w.addr, kinds[0].Name)
 		}
 	}
 	src := Source{Kind: SourceKind(kinds[0].Name), Range: kinds[0].SrcRange}
@@ -63,6 +73,7 @@ func (s *scope) source(w *wareBlock) (Source, bool) {
 	}
 	src.Include, src.Exclude = s.patterns(w.attr("include")), s.patterns(w.attr("exclude"))
 	src.SHA256, src.Strip = s.sha256(w.attr("sha256")), s.strip(w.attr("strip"))
+	s.gitAttributes(&src, w)
 	if attr := w.attr("filters"); attr != nil {
 		src.Filters = s.filters(attr.Expr)
 	}
@@ -82,6 +93,9 @@ func (s *scope) sourceText(src *Source, text string, at hcl.Range) bool {
 	case SourceURL:
 		src.URL = text
 		return s.checkURL(text, at)
+	case SourceGit:
+		src.Git = text
+		return s.checkGit(text, at)
 	case SourceID:
 		src.ID = text
 		if _, err := warehouse.ParseWareID(text); err != nil {

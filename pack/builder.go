@@ -233,6 +233,18 @@ func (b *Builder) components(name string) ([]string, error) {
 	return path[b.o.Strip:], nil
 }
 
+// Takes reports whether Add would add what is at path, or leave it out by the patterns
+// or by Strip: what is left out need not be read. Unlike other methods it may be
+// called from any goroutine.
+func (b *Builder) Takes(path string, dir bool) bool {
+	parts, err := b.components(path)
+	if err != nil {
+		return true // for Add to tell
+	}
+	take, _ := b.taken(parts, dir)
+	return parts != nil && take
+}
+
 // taken reports whether the patterns take the entry at path, and whether that is a
 // directory taken only for what may be in it.
 func (b *Builder) taken(path []string, isDir bool) (take, maybe bool) {

@@ -82,6 +82,12 @@ func (src *sources) fetch(ctx context.Context, s *source) error {
 		if got = e.ID; err == nil && got != s.id {
 			err = mismatchError{fmt.Errorf("%s gives %s, the lock file names %s", redactURL(w.Source.URL), got, s.id)}
 		}
+	case formula.SourceGit:
+		var e LockEntry
+		e, err = src.fetchGit(ctx, w, s.entry.Commit)
+		if got = e.ID; err == nil && got != s.id {
+			err = mismatchError{fmt.Errorf("commit %s of %s gives %s, the lock file names %s", e.Commit, redactURL(w.Source.Git), got, s.id)}
+		}
 	case formula.SourcePath:
 		got, err = src.packs.ingest(ctx, w, src.lockPath, src.report(w.Addr, PhaseStore))
 		src.end(w.Addr, PhaseStore, err)

@@ -29,7 +29,7 @@ const lockHeader = `# What the sources of this formula resolved to. kiln writes 
 # it: commit it. "kiln update" resolves anew.
 `
 
-// A LockEntry is what one url or builtin source resolved to, with as much of the
+// A LockEntry is what one url, git or builtin source resolved to, with as much of the
 // source as tells whether the formula still means the same.
 type LockEntry struct {
 	Builtin string
@@ -37,14 +37,25 @@ type LockEntry struct {
 	Strip   int
 	Filters string
 	SHA256  string // url: of the bytes fetched, 64 hex digits
-	ID      warehouse.WareID
+
+	Git, Ref, Subdir string // git: as in the formula; the url without the password
+	NoSubmodules     bool
+	Include, Exclude string // git: patterns, see joinPatterns
+	Commit           string // git: 40 or 64 hex digits
+
+	ID warehouse.WareID
 }
 
 // matches reports whether e was made from src.
 func (e LockEntry) matches(src formula.Source) bool {
 	switch src.Kind {
 	case formula.SourceBuiltin:
-		return e.Builtin == src.Builtin && e.URL == ""
+		return e.Builtin == src.Builtin && e.URL == "" && e.Git == ""
+	case formula.SourceGit:
+		want := gitEntry(src)
+		want.Commit, want.ID = e.Commit, e.ID
+		want.Filters, e.Filters = canonicalFilters(want.Filters), canonicalFilters(e.Filters)
+		return e == want
 	case formula.SourceURL:
 		return e.Builtin == "" && e.URL == redactURL(src.URL) && e.Strip == src.Strip &&
 			canonicalFilters(e.Filters) == canonicalFilters(src.Filters) &&
@@ -69,7 +80,16 @@ type lockSchema struct {
 		Strip   *int    `hcl:"strip"`
 		Filters *string `hcl:"filters"`
 		SHA256  *string `hcl:"sha256"`
-		ID      string  `hcl:"id"`
+
+		Git        *string  `hcl:"git"`
+		Ref        *string  `hcl:"ref"`
+		Subdir     *string  `hcl:"subdir"`
+		Submodules *bool    `hcl:"submodules"`
+		Include    []string `hcl:"include,optional"`
+		Exclude    []string `hcl:"exclude,optional"`
+		Commit     *string  `hcl:"commit"`
+
+		ID string `hcl:"id"`
 
 		Range hcl.Range `hcl:",def_range"`
 	} `hcl:"ware,block"`
@@ -153,17 +173,33 @@ func (l *lockFile) decode(file *hcl.File) hcl.Diagnostics {
 		switch _, twice := l.entries[w.Addr]; {
 		case err != nil:
 			wrong(fmt.Sprintf("The id of %s cannot be read: %s.", w.Addr, err))
-		case (deref(w.Builtin) == "") == (deref(w.URL) == ""):
-			wrong(fmt.Sprintf("%s must have either builtin or url.", w.Addr))
+		case !oneSet(w.Builtin, w.URL, w.Git):
+			wrong(fmt.Sprintf("%s must have one of builtin, url and git.", w.Addr))
+		case deref(w.Git) != "" && !wholeCommit.MatchString(deref(w.Commit)):
+			wrong(fmt.Sprintf("The commit of %s is none.", w.Addr))
 		case twice:
 			wrong(fmt.Sprintf("%s is in the file twice.", w.Addr))
 		}
 		l.entries[w.Addr] = LockEntry{
 			Builtin: deref(w.Builtin), URL: deref(w.URL), Strip: deref(w.Strip),
 			Filters: deref(w.Filters), SHA256: deref(w.SHA256), ID: id,
+			Git: deref(w.Git), Ref: deref(w.Ref), Subdir: deref(w.Subdir), Commit: deref(w.Commit),
+			NoSubmodules: w.Submodules != nil && !*w.Submodules,
+			Include:      joinPatterns(w.Include), Exclude: joinPatterns(w.Exclude),
 		}
 	}
 	return diags
+}
+
+// oneSet reports whether exactly one of texts says something.
+func oneSet(texts ...*string) bool {
+	n := 0
+	for _, t := range texts {
+		if deref(t) != "" {
+			n++
+		}
+	}
+	return n == 1
 }
 
 func deref[T any](p *T) (v T) {
@@ -209,12 +245,30 @@ func formatLock(entries map[string]LockEntry) []byte {
 				b.SetAttributeValue(name, cty.StringVal(value))
 			}
 		}
+		setStrings := func(name, patterns string) {
+			var list []cty.Value
+			for _, p := range splitPatterns(patterns) {
+				list = append(list, cty.StringVal(p))
+			}
+			if list != nil {
+				b.SetAttributeValue(name, cty.ListVal(list))
+			}
+		}
 		setString("builtin", e.Builtin)
 		setString("url", e.URL)
 		if e.Strip != 0 {
 			b.SetAttributeValue("strip", cty.NumberIntVal(int64(e.Strip)))
 		}
+		setString("git", e.Git)
+		setString("ref", e.Ref)
+		setString("subdir", e.Subdir)
+		if e.NoSubmodules {
+			b.SetAttributeValue("submodules", cty.False)
+		}
+		setStrings("include", e.Include)
+		setStrings("exclude", e.Exclude)
 		setString("filters", e.Filters)
+		setString("commit", e.Commit)
 		setString("sha256", e.SHA256)
 		setString("id", e.ID.String())
 	}

@@ -51,7 +51,7 @@ type sources struct {
 // A source is what one or more wares name alike. It is resolved once.
 type source struct {
 	wares []*formula.Ware
-	entry LockEntry // url, builtin: what the lock file has or will have
+	entry LockEntry // of what is locked: what the lock file has or will have
 	id    warehouse.WareID
 }
 
@@ -180,7 +180,7 @@ func (src *sources) relock(s *source, locked map[string]LockEntry) {
 		}
 		src.lock.entries[w.Addr], src.lock.reasons[w.Addr] = s.entry, reason
 		src.lock.forced[w.Addr] = src.wantsUpdate(s)
-		src.lock.sure = src.lock.sure && (w.Source.Kind == formula.SourceBuiltin || w.Source.SHA256 != "")
+		src.lock.sure = src.lock.sure && (w.Source.Kind == formula.SourceBuiltin || pinned(w.Source))
 	}
 }
 
@@ -192,7 +192,12 @@ func (src *sources) jobs() int {
 }
 
 func locks(k formula.SourceKind) bool {
-	return k == formula.SourceURL || k == formula.SourceBuiltin
+	return k == formula.SourceURL || k == formula.SourceBuiltin || k == formula.SourceGit
+}
+
+// pinned reports whether a source can only ever be what it is locked to.
+func pinned(s formula.Source) bool {
+	return s.Kind == formula.SourceURL && s.SHA256 != "" || pinnedGit(s)
 }
 
 // known takes over the lock file's entry for s if there is one that holds.
@@ -201,9 +206,7 @@ func (src *sources) known(s *source, locked map[string]LockEntry) bool {
 	if !locks(first.Source.Kind) {
 		return false
 	}
-	// A url with a sha256 can only ever be what it is locked to.
-	pinned := first.Source.Kind == formula.SourceURL && first.Source.SHA256 != ""
-	if src.wantsUpdate(s) && !pinned {
+	if src.wantsUpdate(s) && !pinned(first.Source) {
 		return false
 	}
 	for _, w := range s.wares {

@@ -26,27 +26,20 @@ func sourceKey(w *formula.Ware) (string, error) {
 			strings.Join(s.Include, "\x01"), strings.Join(s.Exclude, "\x01")}, "\x00"), nil
 	case formula.SourceURL:
 		return fmt.Sprintf("url\x00%s\x00%s\x00%d\x00%s", s.URL, strings.ToLower(s.SHA256), s.Strip, s.Filters), nil
+	case formula.SourceGit:
+		at, local := gitPath(w)
+		if !local {
+			at = s.Git
+		}
+		return fmt.Sprintf("git\x00%s\x00%s\x00%s\x00%t\x00%s\x00%q\x00%q", at, s.Ref, s.Subdir, s.NoSubmodules, s.Filters, s.Include, s.Exclude), nil
 	case formula.SourceID:
 		return "id\x00" + s.ID, nil
 	}
 	return "", fmt.Errorf("resolve %s: unknown kind of source %q", w.Addr, s.Kind)
 }
 
-// sourcePath returns where a path source is: below the directory of the formula file, or
-// where "~/" says so below the home directory. Without a home directory the path stays as
-// it was written, for a message to show.
-func sourcePath(w *formula.Ware) string {
-	path := w.Source.Path
-	if rest, ok := strings.CutPrefix(path, "~"); ok && (rest == "" || rest[0] == '/') {
-		if home, err := os.UserHomeDir(); err == nil {
-			path = filepath.Join(home, rest)
-		}
-	}
-	if filepath.IsAbs(path) {
-		return filepath.Clean(path)
-	}
-	return filepath.Join(w.Dir, path)
-}
+// sourcePath returns where a path source is.
+func sourcePath(w *formula.Ware) string { return hostPath(w.Source.Path, w.Dir) }
 
 // resolve finds s.id, and s.entry if it has one.
 func (src *sources) resolve(ctx context.Context, s *source) (err error) {
@@ -63,6 +56,9 @@ func (src *sources) resolve(ctx context.Context, s *source) (err error) {
 		src.end(w.Addr, PhaseScan, err)
 	case formula.SourceURL:
 		s.entry, err = src.fetchURL(ctx, w, w.Source.SHA256)
+		s.id = s.entry.ID
+	case formula.SourceGit:
+		s.entry, err = src.fetchGit(ctx, w, "")
 		s.id = s.entry.ID
 	case formula.SourceID:
 		if s.id, err = warehouse.ParseWareID(w.Source.ID); err == nil {

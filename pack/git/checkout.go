@@ -1,0 +1,126 @@
+package git
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/kilnbuild/kiln/pack"
+	"github.com/kilnbuild/kiln/warehouse"
+)
+
+// Packtype is that of wares named by a commit.
+const Packtype = "git"
+
+// Options says what of a commit becomes a ware.
+type Options struct {
+	pack.Options        // of Include and Exclude, paths below Subdir
+	Name         string // of the repository, for errors
+	Subdir       string // a directory in the commit, also within a submodule; "": all of it
+	NoSubmodules bool   // a submodule is an empty directory
+	MaxBytes     int64  // content of all files; 0: pack.DefaultMaxBytes
+	MaxEntries   int64  // 0: pack.DefaultMaxEntries
+	// Submodule opens a repository that has the commit of a submodule, by the url
+	// that .gitmodules has for it, resolved against that of its parent. parent is a
+	// Repo that was opened here or the first. The caller of Checkout closes what it
+	// opens, after Checkout has returned. nil: only those that git keeps within the
+	// repository are found.
+	Submodule func(ctx context.Context, parent *Repo, url string, commit ID) (*Repo, error)
+}
+
+// Checkout makes a ware of a commit: of its tree as it is, without the conversions
+// that .gitattributes asks for. Files have mode 0644 or 0755, directories 0755; the
+// mtime, where a filter keeps it, is the commit's time. A failure names the commit
+// and the entry, and leaves nothing.
+func (r *Repo) Checkout(ctx context.Context, l *warehouse.Local, commit ID, o Options) (warehouse.Record, error) {
+	rec, err := r.checkout(ctx, l, commit, o)
+	if err != nil {
+		return rec, fmt.Errorf("git %s: commit %s: %w", o.Name, commit, err)
+	}
+	return rec, nil
+}
+
+func (r *Repo) checkout(ctx context.Context, l *warehouse.Local, commit ID, o Options) (rec warehouse.Record, err error) {
+	if o.MaxEntries == 0 {
+		o.MaxEntries = pack.DefaultMaxEntries
+	}
+	b, err := pack.NewBuilder(ctx, l, pack.BuildOptions{Options: o.Options, Name: o.Name, MaxBytes: o.MaxBytes, MaxEntries: o.MaxEntries})
+	if err != nil {
+		return rec, err
+	}
+	defer func() { err = errors.Join(err, b.Close()) }()
+	ctx, cancel := context.WithCancel(ctx)
+	a := newAhead(ctx, o.Jobs)
+	t := &treeWalk{ctx: ctx, o: &o, a: a, takes: b.Takes}
+	defer t.close()
+	defer a.wait()
+	defer cancel()
+	a.start(func() error { return t.commit(r, commit) })
+	for it := range a.queue {
+		if err := it.add(ctx, b); err != nil {
+			return rec, err
+		}
+	}
+	if err := a.wait(); err != nil {
+		return rec, err
+	}
+	return b.Commit()
+}
+
+// FromLocal makes a ware of a commit of the repository at path, as Checkout does,
+// and names it by the commit, git:COMMIT, beside its tree id. That name means the
+// whole commit with default filters: the options have no patterns, filters or Subdir.
+func FromLocal(ctx context.Context, l *warehouse.Local, path string, commit ID, o Options) (warehouse.Record, error) {
+	r, err := Open(path)
+	if err != nil {
+		return warehouse.Record{}, err
+	}
+	defer r.Close()
+	rec, err := r.Checkout(ctx, l, commit, o)
+	if err != nil {
+		return rec, err
+	}
+	return Name(l, rec, commit, o)
+}
+
+// Name makes git:COMMIT another name of a ware that Checkout made with o.
+func Name(l *warehouse.Local, rec warehouse.Record, commit ID, o Options) (warehouse.Record, error) {
+	if o.Subdir != "" || o.NoSubmodules || len(o.Include)+len(o.Exclude) > 0 || o.Filters != (pack.Filters{}) {
+		return rec, errors.New("a part of a commit, or one with other filters, is not named by the commit")
+	}
+	id := warehouse.WareID{Packtype: Packtype, Hash: commit.String()}
+	if err := l.Alias(warehouse.Record{ID: id, Tree: rec.ID}); err != nil {
+		return rec, err
+	}
+	return l.Get(id)
+}
+
+// add gives the builder the item, once its content has been read.
+func (it *item) add(ctx context.Context, b *pack.Builder) error {
+	select {
+	case <-it.done:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	err := it.err
+	if err != nil {
+		return &pack.EntryError{Path: it.entry.Path, Err: err}
+	}
+	if !it.large {
+		return b.Add(&it.entry, &it.content)
+	}
+	o, err := it.repo.Objects.Open(it.id)
+	if err != nil {
+		return &pack.EntryError{Path: it.entry.Path, Err: err}
+	}
+	defer o.Close()
+	it.entry.Size = o.Size
+	if err := b.Add(&it.entry, o); err != nil {
+		return err
+	}
+	if _, err := io.Copy(io.Discard, o); err != nil {
+		return &pack.EntryError{Path: it.entry.Path, Err: err}
+	}
+	return nil
+}
