@@ -197,8 +197,8 @@ func (f *Filters) choices(key string) string {
 	return strings.Join(out, ", ")
 }
 
-// over returns f with what is unset in it taken from base.
-func (f Filters) over(base Filters) Filters {
+// Over returns f with what is unset in it taken from base.
+func (f Filters) Over(base Filters) Filters {
 	if f.uid.rule == unset {
 		f.uid = base.uid
 	}

@@ -87,6 +87,6 @@ func (o Options) resolve() (Options, error) {
 	default:
 		return o, fmt.Errorf("packtype %q: kiln can pack %s, %s and %s", o.Packtype, Tree, Tar, Zip)
 	}
-	o.Filters = o.Filters.over(DefaultFilters())
+	o.Filters = o.Filters.Over(DefaultFilters())
 	return o, nil
 }

@@ -54,7 +54,7 @@ func vectors(t *testing.T) []vector {
 func (v *vector) filters(t *testing.T) Filters {
 	f, err := ParseFilters(v.Filters)
 	must(t, err)
-	return f.over(RioPackFilters())
+	return f.Over(RioPackFilters())
 }
 
 // modelled computes the ids from the description alone, without a file system.

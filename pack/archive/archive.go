@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync/atomic"
 
 	"github.com/klauspost/compress/gzip"
@@ -72,12 +73,15 @@ func (c *counter) Read(p []byte) (int, error) {
 // blocking factor pads with.
 const maxTail = 64 << 20
 
-// magics are how compressed streams begin: RFC 1952, bzip2's and xz's file formats,
-// RFC 8878.
-var magics = []struct {
+// A magic is how one kind of compressed stream begins.
+type magic struct {
 	bytes string
 	open  func(io.Reader) (io.Reader, func(), error)
-}{
+}
+
+// magics are how compressed streams begin: RFC 1952, bzip2's and xz's file formats,
+// RFC 8878.
+var magics = []magic{
 	{"\x1f\x8b", func(r io.Reader) (io.Reader, func(), error) {
 		z, err := gzip.NewReader(r)
 		return z, func() {}, err
@@ -129,6 +133,12 @@ func Decompress(r io.Reader) (io.Reader, func(), error) {
 		return in, func() {}, nil
 	}
 	return z, closeZ, err
+}
+
+// Compressed reports whether Decompress would take what begins with head, at least six
+// bytes, for compressed.
+func Compressed(head []byte) bool {
+	return slices.ContainsFunc(magics, func(m magic) bool { return bytes.HasPrefix(head, []byte(m.bytes)) })
 }
 
 // decompress is Decompress, and returns nil for what is not compressed.
