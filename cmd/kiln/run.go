@@ -4,8 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
+	"io"
 	"time"
 
 	"github.com/kilnbuild/kiln/exec"
@@ -25,6 +24,11 @@ step runs in a container of its own and sees its inputs and nothing else. What i
 made is kept under its step key, the hash of all that can change the result, and
 a step whose key is known does not run again.
 
+With -o NAME=DEST, an output is also exported, when all steps have ended well.
+DEST is one of:
+
+` + destinationHelp + `
+
 With -t, only the steps named and what they need are run, and their own outputs
 are printed as STEP.NAME = WAREID.`
 
@@ -32,7 +36,7 @@ are printed as STEP.NAME = WAREID.`
 type runFlags struct {
 	planFlags
 	targets   []string
-	exports   []string // NAME=PATH
+	exports   exportFlags
 	jobs      int
 	keepGoing bool
 	force     bool
@@ -54,7 +58,7 @@ func newRunCmd(a *app) *cobra.Command {
 	f.add(cmd)
 	targetFlag(cmd, &f.targets)
 	flags := cmd.Flags()
-	flags.StringArrayVarP(&f.exports, "output", "o", nil, "copy the output NAME to PATH, `NAME=PATH` (repeatable)")
+	f.exports.add(flags)
 	flags.IntVarP(&f.jobs, "jobs", "j", 0, "steps that run at once; 0: one per core")
 	flags.BoolVarP(&f.keepGoing, "keep-going", "k", false, "after a failure, run what does not depend on it")
 	flags.BoolVar(&f.force, "force", false, "run steps although they are remembered")
@@ -64,7 +68,7 @@ func newRunCmd(a *app) *cobra.Command {
 }
 
 func (a *app) run(ctx context.Context, f *runFlags) error {
-	exports, err := parseExports(f.exports)
+	exports, err := f.exports.parse(f)
 	if err != nil {
 		return err
 	}
@@ -118,7 +122,7 @@ func (a *app) run(ctx context.Context, f *runFlags) error {
 		err = saveErr
 	}
 	if err == nil {
-		err = a.export(ctx, s, result, exports)
+		err = a.exportOutputs(ctx, s, result, exports, &f.exports, tale)
 	}
 	tale.close()
 	switch {
@@ -127,7 +131,7 @@ func (a *app) run(ctx context.Context, f *runFlags) error {
 			return printErr
 		}
 	case err == nil:
-		a.printOutputs(s.plan, result, named)
+		printOutputs(a.outputsTo(exports), s.plan, result, named)
 	}
 	return runError(result, err)
 }
@@ -193,65 +197,18 @@ func failedCode(failed []*exec.StepError) int {
 	return codeStepFailed
 }
 
-// An export is an output to be copied out of the warehouse.
-type export struct{ name, path string }
-
-func parseExports(args []string) ([]export, error) {
-	var exports []export
-	for _, arg := range args {
-		name, path, ok := strings.Cut(arg, "=")
-		if !ok || name == "" || path == "" {
-			return nil, fmt.Errorf("option -o %s: want NAME=PATH", arg)
-		}
-		exports = append(exports, export{name, path})
-	}
-	return exports, nil
-}
-
-// checkExports refuses exports that the steps to be run cannot give.
-func checkExports(p *plan.Plan, steps []*plan.Step, exports []export) error {
-	var names []string
-	made := map[string]bool{}
-	for _, o := range p.Formula.Outputs {
-		names = append(names, o.Name)
-		made[o.Name] = o.From.Ware != "" || slices.ContainsFunc(steps, func(st *plan.Step) bool { return st.Addr == o.From.Step })
-	}
-	for _, e := range exports {
-		if known := slices.Contains(names, e.name); known && !made[e.name] {
-			return fmt.Errorf("option -o %s: none of the steps that -t selects makes it", e.name)
-		} else if !known {
-			return withHint(fmt.Errorf("option -o %s: the formula has no output of this name", e.name),
-				"Its outputs: "+strings.Join(names, ", "))
-		}
-	}
-	return nil
-}
-
-func (a *app) export(ctx context.Context, s *session, r exec.Result, exports []export) error {
-	for _, e := range exports {
-		id, ok := r.Outputs[e.name]
-		if !ok {
-			return fmt.Errorf("export %s: the steps selected do not make it", e.name)
-		}
-		if err := pack.Export(ctx, s.wares, id, e.path); err != nil {
-			return fmt.Errorf("export %s to %s: %w", e.name, e.path, err)
-		}
-	}
-	return nil
-}
-
 // printOutputs prints the formula's outputs that are known, in the order written, and
 // those of the targets.
-func (a *app) printOutputs(p *plan.Plan, r exec.Result, named []*plan.Step) {
+func printOutputs(w io.Writer, p *plan.Plan, r exec.Result, named []*plan.Step) {
 	for _, o := range p.Formula.Outputs {
 		if id, ok := r.Outputs[o.Name]; ok {
-			fmt.Fprintf(a.stdout, "%s = %s\n", o.Name, id)
+			fmt.Fprintf(w, "%s = %s\n", o.Name, id)
 		}
 	}
 	for _, st := range named {
 		for _, o := range st.Outputs {
 			if id, ok := r.Steps[st.Addr][o.Name]; ok {
-				fmt.Fprintf(a.stdout, "%s.%s = %s\n", st.Addr, o.Name, id)
+				fmt.Fprintf(w, "%s.%s = %s\n", st.Addr, o.Name, id)
 			}
 		}
 	}

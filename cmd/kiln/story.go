@@ -198,6 +198,25 @@ func (s *story) progress(p plan.Progress) {
 	act.doing, act.done, act.total = phaseWord(p.Phase), p.Done, p.Total
 }
 
+// exporting tells that an output is being exported: how many bytes were written, and
+// that it is over.
+func (s *story) exporting(name string) (progress func(int64), end func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	act := &activity{name: name, doing: "exporting", since: s.clock()}
+	s.active = append(s.active, act)
+	progress = func(n int64) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		act.done, act.total = n, -1
+	}
+	return progress, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.drop(act)
+	}
+}
+
 func phaseWord(p plan.Phase) string {
 	switch p {
 	case plan.PhaseScan:

@@ -1,0 +1,135 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/kilnbuild/kiln/pack/archive"
+)
+
+// destinationHelp says what an output or a ware can be exported to.
+const destinationHelp = `  PATH               a directory, missing or empty; for a ware that is one file, a file
+  PATH.tar           a tar archive; also .tar.gz, .tgz, .tar.zst, .tzst
+  PATH.zip           a zip archive
+  dir:PATH, tar:PATH, zip:PATH
+                     the same, whatever PATH ends with
+  -                  a tar archive on standard output`
+
+// A destination is where a ware is exported to.
+type destination struct {
+	text   string // as written
+	kind   destinationKind
+	path   string // "-" of an archive: standard output
+	format archive.Format
+}
+
+type destinationKind string
+
+const (
+	toDir     destinationKind = "dir"
+	toArchive destinationKind = "archive"
+)
+
+// aScheme is what is before the colon of SCHEME:PATH. A path with a colon can be
+// written dir:PATH, or ./PATH.
+var aScheme = regexp.MustCompile(`^([a-z][a-z0-9-]+):(.*)$`)
+
+func parseDestination(text string) (destination, error) {
+	d := destination{text: text, kind: toDir, path: text}
+	if text == "" {
+		return d, errors.New("a destination is not empty")
+	}
+	if m := aScheme.FindStringSubmatch(text); m != nil {
+		if err := d.scheme(m[1], m[2]); err != nil {
+			return d, fmt.Errorf("destination %s: %w", text, err)
+		}
+		return d, nil
+	}
+	if text == "-" {
+		d.kind = toArchive
+	} else if f, ok := archive.FormatOf(text); ok {
+		d.kind, d.format = toArchive, f
+	}
+	return d, nil
+}
+
+func (d *destination) scheme(scheme, rest string) error {
+	d.path = rest
+	d.format, _ = archive.FormatOf(rest)
+	switch scheme {
+	case "dir":
+		d.format = archive.Format{}
+		if rest == "-" {
+			return errors.New("a directory cannot go to standard output: write -, for a tar archive")
+		}
+	case "tar":
+		d.kind = toArchive
+		if d.format.Zip {
+			d.format = archive.Format{}
+		}
+	case "zip":
+		d.kind, d.format = toArchive, archive.Format{Zip: true}
+	default:
+		return withHint(fmt.Errorf("%s is no kind of destination", scheme), "Destinations:\n"+destinationHelp)
+	}
+	if rest == "" {
+		return errors.New("it needs a path")
+	}
+	return nil
+}
+
+// stdout reports whether d is standard output.
+func (d *destination) stdout() bool { return d.kind == toArchive && d.path == "-" }
+
+// check finds before anything is made what would keep it from getting to d.
+func (d *destination) check(overwrite bool) error {
+	if err := d.look(overwrite); err != nil {
+		return fmt.Errorf("destination %s: %w", d.text, err)
+	}
+	return nil
+}
+
+func (d *destination) look(overwrite bool) error {
+	if d.stdout() {
+		return nil
+	}
+	if err := d.lookAtPath(overwrite); err != nil {
+		return err
+	}
+	dir := filepath.Dir(filepath.Clean(d.path))
+	if err := unix.Access(dir, unix.W_OK|unix.X_OK); err != nil {
+		return &fs.PathError{Op: "write to", Path: dir, Err: err}
+	}
+	return nil
+}
+
+func (d *destination) lookAtPath(overwrite bool) error {
+	info, err := os.Lstat(d.path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if strings.HasSuffix(d.path, "/") && d.kind != toDir {
+			return errors.New("it ends with a slash, and it is a file that is written")
+		}
+		return nil
+	case err != nil:
+		return err
+	case d.kind == toDir && info.IsDir():
+		entries, err := os.ReadDir(d.path)
+		if err == nil && len(entries) > 0 {
+			err = errors.New("the directory is not empty")
+		}
+		return err
+	case overwrite && info.Mode().IsRegular():
+		return nil
+	case info.Mode().IsRegular():
+		return withHint(errors.New("there is a file already"), "Remove it, or write over it with --overwrite.")
+	}
+	return fmt.Errorf("there is something already: %s", info.Mode().Type())
+}

@@ -1,0 +1,61 @@
+package archive
+
+import (
+	"fmt"
+	"io"
+	"runtime"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/klauspost/pgzip"
+)
+
+// A Compression is how a tar archive is compressed.
+type Compression string
+
+// The compressions kiln writes.
+const (
+	Plain Compression = ""
+	Gzip  Compression = "gzip"
+	Zstd  Compression = "zstd"
+)
+
+// Of a Go toolchain, gzip at level 2 and zstd at its default make 31 % and 26 % in
+// about the same time; gzip at 6 makes 28 % in nearly twice that.
+const (
+	gzipLevel = 2
+	gzipBlock = 1 << 20
+	zstdLevel = zstd.SpeedDefault
+	zstdBlock = 2 << 20
+)
+
+// NewCompressor returns a writer that compresses to w, on several cores. What it
+// writes depends on what is written to it alone: neither on the number of cores nor
+// on how it is cut into writes, and there is no time in it. Close must be called, also
+// after an error; it ends the compressed stream and leaves w open.
+func NewCompressor(w io.Writer, c Compression) (io.WriteCloser, error) {
+	workers := min(runtime.GOMAXPROCS(0), maxWorkers)
+	switch c {
+	case Plain:
+		return nopCloser{w}, nil
+	case Gzip:
+		z, err := pgzip.NewWriterLevel(w, gzipLevel)
+		if err != nil {
+			return nil, err
+		}
+		z.ModTime = time.Unix(0, 0) // RFC 1952: 0 means that there is none
+		return z, z.SetConcurrency(gzipBlock, workers)
+	case Zstd:
+		// A frame for each block; RFC 8878, section 3: frames can be concatenated.
+		z, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstdLevel), zstd.WithEncoderConcurrency(workers))
+		if err != nil {
+			return nil, err
+		}
+		return newBlockWriter(w, zstdBlock, workers, z.EncodeAll), nil
+	}
+	return nil, fmt.Errorf("compression %q: kiln writes gzip and zstd", c)
+}
+
+type nopCloser struct{ io.Writer }
+
+func (nopCloser) Close() error { return nil }
