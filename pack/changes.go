@@ -35,59 +35,34 @@ func Changes(ctx context.Context, l *warehouse.Local, old warehouse.WareID, path
 	if _, _, err := w.host(path, -1); err != nil {
 		return nil, false, fmt.Errorf("compare %s: %w", path, err)
 	}
-	c := comparison{limit: limit}
-	var wantRoot, gotRoot string
-	if c.want, wantRoot, err = readDirs(kept); err == nil {
-		c.got, gotRoot, err = readDirs(w.dirs)
-	}
+	want, err := newListing(kept)
 	if err != nil {
 		return nil, false, fmt.Errorf("compare %s with ware %s: %w", path, old, err)
 	}
-	c.compare(wantRoot, gotRoot, "")
-	return c.changes, c.more, nil
-}
-
-// comparison is the state of one Changes.
-type comparison struct {
-	want, got map[string]treeDir
-	limit     int
-	changes   []Change
-	more      bool
-}
-
-func (c *comparison) add(path, what string) {
-	if len(c.changes) == c.limit {
-		c.more = true
-		return
+	got, err := newListing(w.dirs)
+	if err != nil {
+		return nil, false, fmt.Errorf("compare %s with ware %s: %w", path, old, err)
 	}
-	c.changes = append(c.changes, Change{path, what})
-}
-
-// compare collects the changes between two directories, given by their hashes.
-func (c *comparison) compare(wantHash, gotHash, path string) {
-	if wantHash == gotHash || c.more {
-		return
-	}
-	want, got := c.want[wantHash], c.got[gotHash]
-	a, b := want.entries, got.entries
-	for len(a) > 0 || len(b) > 0 {
-		switch {
-		case len(b) == 0 || len(a) > 0 && a[0].name < b[0].name:
-			c.add(join(path, a[0].name), "removed")
-			a = a[1:]
-		case len(a) == 0 || b[0].name < a[0].name:
-			c.add(join(path, b[0].name), "added")
-			b = b[1:]
-		default:
-			if a[0].kind == "directory" && b[0].kind == "directory" {
-				c.compare(a[0].hash, b[0].hash, join(path, a[0].name))
-			} else if differs(a[0], b[0]) != "" {
-				c.add(join(path, a[0].name), "changed")
-			}
-			a, b = a[1:], b[1:]
+	c := comparison{old: want, new: got, last: true, found: func(d Difference) bool {
+		if more = len(changes) == limit; !more {
+			changes = append(changes, d.change())
 		}
+		return !more
+	}}
+	if err := c.roots(); err != nil {
+		return nil, false, fmt.Errorf("compare %s with ware %s: %w", path, old, err)
 	}
-	if want.props != got.props {
-		c.add(join(path, "."), "changed")
+	return changes, more, nil
+}
+
+func (d *Difference) change() Change {
+	switch {
+	case d.Old == nil:
+		return Change{d.Path, "added"}
+	case d.New == nil:
+		return Change{d.Path, "removed"}
+	case d.Old.Kind == KindDir && d.New.Kind == KindDir:
+		return Change{join(d.Path, "."), "changed"}
 	}
+	return Change{d.Path, "changed"}
 }

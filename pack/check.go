@@ -15,18 +15,32 @@ import (
 // again, and if that gives the ware's ids, it renews the stamp. Otherwise the error
 // matches ErrCorrupt. It matches warehouse.ErrMissing if the ware is not there.
 func Check(ctx context.Context, l *warehouse.Local, id warehouse.WareID) error {
+	return Verify(ctx, l, id, VerifyOptions{})
+}
+
+// VerifyOptions says how a ware is verified.
+type VerifyOptions struct {
+	Deep     bool // hash all files, whatever the stamp says
+	Progress func(entries, bytes int64)
+}
+
+// Verify is Check with options. Of a warehouse that is open for reading only, it renews
+// no stamp.
+func Verify(ctx context.Context, l *warehouse.Local, id warehouse.WareID, o VerifyOptions) error {
 	rec, err := l.Get(id)
 	if err != nil {
 		return err
 	}
-	stamp, err := restat(ctx, l, rec)
-	if err != nil {
-		return corrupt(id, err)
+	if !o.Deep {
+		stamp, err := restat(ctx, l, rec)
+		if err != nil {
+			return corrupt(id, err)
+		}
+		if stamp == rec.Stamp {
+			return nil
+		}
 	}
-	if stamp == rec.Stamp {
-		return nil
-	}
-	w, r, root, err := rehash(ctx, l, rec)
+	w, r, root, err := rehash(ctx, l, rec, o.Progress)
 	if err != nil {
 		return corrupt(id, err)
 	}
@@ -35,7 +49,15 @@ func Check(ctx context.Context, l *warehouse.Local, id warehouse.WareID) error {
 			return fmt.Errorf("ware %s: %w: %w", id, ErrCorrupt, err)
 		}
 	}
-	return l.Restamp(id, rootStamp(root))
+	stamp := rootStamp(root)
+	if stamp == rec.Stamp {
+		return nil
+	}
+	err = l.Restamp(id, stamp)
+	if errors.Is(err, warehouse.ErrReadOnly) {
+		return nil
+	}
+	return err
 }
 
 // commit makes staged the ware rec.ID. Of a ware that is there already, the fileset
@@ -60,18 +82,41 @@ func compare(l *warehouse.Local, rec warehouse.Record, dirs []byte) error {
 	if err != nil || len(kept) == 0 {
 		return errors.New("its content has changed")
 	}
-	want, wantRoot, err := readDirs(kept)
-	if err != nil || !strings.HasPrefix(rec.Tree.Hash, wantRoot+"-") {
+	want, err := newListing(kept)
+	if err != nil || !want.proves(rec.Tree) {
 		return errors.New("its content has changed, and so has what was recorded of it")
 	}
-	got, gotRoot, err := readDirs(dirs)
+	got, err := newListing(dirs)
 	if err != nil {
 		return err
 	}
-	if d := firstDifference(want, got, wantRoot, gotRoot, ""); d != nil {
-		return entryError(&dir{}, d.path, errors.New(d.what))
+	var first error
+	c := comparison{old: want, new: got, last: true, found: func(d Difference) bool {
+		if first = d.fault(); !rec.File {
+			first = entryError(&dir{}, d.Path, first)
+		}
+		return false
+	}}
+	return errors.Join(c.roots(), first)
+}
+
+// fault says what is wrong with a fileset in which this is different.
+func (d *Difference) fault() error {
+	switch {
+	case d.New == nil:
+		return errors.New("it is missing")
+	case d.Old == nil:
+		return errors.New("it does not belong there")
 	}
-	return nil
+	switch d.What[0] {
+	case "type":
+		return fmt.Errorf("it is %s, not %s", kindName(d.New.Kind), kindName(d.Old.Kind))
+	case "target":
+		return fmt.Errorf("it leads to %q, not %q", d.New.Link, d.Old.Link)
+	case "content":
+		return errors.New("its content has changed")
+	}
+	return fmt.Errorf("its %s has changed", strings.Join(d.What, " and its "))
 }
 
 // corrupt tells an entry that cannot be read from a check that was given up.
@@ -107,8 +152,8 @@ func (w *walk) stored(l *warehouse.Local, rec warehouse.Record, f func(Result, *
 	return f(r, root), nil
 }
 
-func rehash(ctx context.Context, l *warehouse.Local, rec warehouse.Record) (w *walk, r Result, root *dir, err error) {
-	w, err = newWalk(ctx, Options{Filters: storedFilters()}, scanner{})
+func rehash(ctx context.Context, l *warehouse.Local, rec warehouse.Record, progress func(entries, bytes int64)) (w *walk, r Result, root *dir, err error) {
+	w, err = newWalk(ctx, Options{Filters: storedFilters(), Progress: progress}, scanner{})
 	if err != nil {
 		return nil, r, nil, err
 	}

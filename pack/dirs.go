@@ -7,30 +7,37 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 )
 
-// A treeEntry is one entry of a Directory message.
-type treeEntry struct {
-	name  string
-	kind  string // "file", "directory", "symlink"
-	hash  string // of a directory, to look it up; of a file's content
-	body  string // the rest of a symlink or file node, without owner
-	props string
+// A ListedEntry is one entry of a fileset as its Directory messages tell it.
+type ListedEntry struct {
+	Entry         // Path from the root, "" for the root itself; KindHardlink never occurs
+	SHA256 string // 64 hex digits: of a file's content, of a directory's message; "" for others
 }
 
-// A treeDir is a Directory message.
-type treeDir struct {
-	entries []treeEntry // sorted by name
-	props   string
+// Name returns the last component of the entry's path, "." for the root.
+func (e *ListedEntry) Name() string {
+	if e.Path == "" {
+		return "."
+	}
+	return e.Path[strings.LastIndexByte(e.Path, '/')+1:]
+}
+
+// A message is a decoded Directory message.
+type message struct {
+	self    Entry // mode, owner and mtime of the directory itself
+	file    bool  // of a ware that is one file
+	entries []ListedEntry
 }
 
 var errWire = errors.New("malformed Directory message")
 
-// readDirs reads Directory messages, each behind its length, by their hash. It
+// splitMessages finds Directory messages, each behind its length, by their hash. It
 // returns the hash of the last one, the root.
-func readDirs(data []byte) (dirs map[string]treeDir, root string, err error) {
-	dirs = map[string]treeDir{}
+func splitMessages(data []byte) (msgs map[string][]byte, root string, err error) {
+	msgs = map[string][]byte{}
 	for len(data) > 0 {
 		size, n := binary.Uvarint(data)
 		if n <= 0 || size > uint64(len(data)-n) {
@@ -40,77 +47,171 @@ func readDirs(data []byte) (dirs map[string]treeDir, root string, err error) {
 		data = data[n+int(size):]
 		sum := sha256.Sum256(msg)
 		root = hex.EncodeToString(sum[:])
-		if dirs[root], err = readDir(msg); err != nil {
-			return nil, "", err
-		}
+		msgs[root] = msg
 	}
-	return dirs, root, nil
+	return msgs, root, nil
 }
 
-func readDir(msg []byte) (d treeDir, err error) {
+// readMessage decodes the Directory message of the directory at path. Its entries
+// are sorted by name, as bytes.
+func readMessage(msg []byte, path string) (m message, err error) {
+	m.self.Path, m.self.Kind, m.self.Sec = path, KindDir, defaultTime
 	err = fields(msg, func(field int, b []byte, _ uint64) error {
-		kind := map[int]string{dirFiles: "file", dirDirs: "directory", dirLinks: "symlink"}[field]
-		if field == dirProps {
-			d.props, err = withoutOwner(b)
+		kind := map[int]Kind{dirFiles: KindFile, dirDirs: KindDir, dirLinks: KindSymlink}[field]
+		switch {
+		case field == dirProps:
+			m.file, err = readProps(&m.self, b)
 			return err
-		}
-		if kind == "" {
+		case kind == 0:
 			return errWire
 		}
-		e, err := readEntry(kind, b)
-		d.entries = append(d.entries, e)
+		e, err := readNode(kind, path, b)
+		m.entries = append(m.entries, e)
 		return err
 	})
-	slices.SortFunc(d.entries, func(a, b treeEntry) int { return strings.Compare(a.name, b.name) })
-	return d, err
+	if err != nil {
+		return m, err
+	}
+	byPath := func(a, b ListedEntry) int { return strings.Compare(a.Path, b.Path) }
+	slices.SortFunc(m.entries, byPath)
+	for i := 1; i < len(m.entries); i++ {
+		if m.entries[i].Path == m.entries[i-1].Path {
+			return m, fmt.Errorf("%w: %q is in it twice", errWire, m.entries[i].Path)
+		}
+	}
+	return m, nil
 }
 
-func readEntry(kind string, msg []byte) (treeEntry, error) {
-	e := treeEntry{kind: kind}
+// readNode decodes a FileNode, DirectoryNode or SymlinkNode of the directory dir.
+func readNode(kind Kind, dir string, msg []byte) (ListedEntry, error) {
+	e := ListedEntry{Entry: Entry{Kind: kind, Sec: defaultTime}}
+	var name string
 	err := fields(msg, func(field int, b []byte, v uint64) (err error) {
 		switch {
 		case field == fileName: // of all three nodes
-			e.name = string(b)
-		case kind == "symlink" && field == linkTarget:
-			e.body = string(b)
-		case kind == "symlink" && field == linkProps, kind == "file" && field == fileProps:
-			e.props, err = withoutOwner(b)
-		case field == fileDigest: // and subdirDigest
+			name, err = unescape(string(b))
+		case kind == KindSymlink && field == linkTarget:
+			e.Link, err = unescape(string(b))
+		case kind == KindSymlink && field == linkProps, kind != KindSymlink && field == fileProps:
+			_, err = readProps(&e.Entry, b)
+		case kind != KindSymlink && field == fileDigest: // and subdirDigest
 			err = fields(b, func(field int, b []byte, v uint64) error {
-				if field == digestHash {
-					e.hash = string(b)
+				switch field {
+				case digestHash:
+					e.SHA256 = string(b)
+				case digestSize:
+					e.Size = int64(v)
 				}
 				return nil
 			})
-		case kind == "file" && field == fileExecutable:
-			e.body = fmt.Sprint(v)
 		}
 		return err
 	})
+	if err == nil && (name == "" || name == "." || name == ".." || strings.ContainsAny(name, "/\x00")) {
+		err = fmt.Errorf("%w: %q is no name of an entry", errWire, name)
+	}
+	e.Path = join(dir, name)
+	switch e.Kind {
+	case KindFile:
+	case KindSymlink:
+		e.Mode = 0o777
+	default:
+		e.Size = 0 // a directory's is that of its message
+		if e.Kind != KindDir {
+			e.SHA256 = ""
+		}
+	}
 	return e, err
 }
 
-// withoutOwner returns NodeProperties without the owner, which filesets at rest do
-// not have.
-func withoutOwner(msg []byte) (string, error) {
-	var out strings.Builder
-	err := fields(msg, func(field int, b []byte, v uint64) error {
-		if field == propsNamed {
-			var name string
-			err := fields(b, func(field int, b []byte, _ uint64) error {
-				if field == propName {
+// readProps decodes NodeProperties into e. It reports whether they are those of the
+// root of a ware that is one file.
+func readProps(e *Entry, msg []byte) (file bool, err error) {
+	err = fields(msg, func(field int, b []byte, _ uint64) error {
+		switch field {
+		case propsNamed:
+			var name, value string
+			if err := fields(b, func(field int, b []byte, _ uint64) error {
+				switch field {
+				case propName:
 					name = string(b)
+				case propValue:
+					value = string(b)
+				}
+				return nil
+			}); err != nil {
+				return err
+			}
+			file = file || name == propRoot
+			return setProp(e, name, value)
+		case propsMtime:
+			e.Sec = 0
+			return fields(b, func(field int, _ []byte, v uint64) error {
+				switch field {
+				case timeSeconds:
+					e.Sec = int64(v)
+				case timeNanos:
+					e.Nsec = uint32(v)
 				}
 				return nil
 			})
-			if err != nil || name == propUID || name == propGID {
-				return err
-			}
+		case propsMode:
+			return fields(b, func(field int, _ []byte, v uint64) error {
+				e.Mode = uint32(v) & 0o7777
+				return nil
+			})
 		}
-		fmt.Fprintf(&out, "%d %d %q\n", field, v, b)
 		return nil
 	})
-	return out.String(), err
+	return file, err
+}
+
+func setProp(e *Entry, name, value string) error {
+	number := func(to *uint32, text string) error {
+		n, err := strconv.ParseUint(text, 10, 32)
+		if *to = uint32(n); err != nil {
+			return fmt.Errorf("%w: property %s=%q", errWire, name, value)
+		}
+		return nil
+	}
+	switch name {
+	case propUID:
+		return number(&e.UID, value)
+	case propGID:
+		return number(&e.GID, value)
+	case propDevice:
+		major, minor, _ := strings.Cut(value, ":")
+		return errors.Join(number(&e.Major, major), number(&e.Minor, minor))
+	case propType:
+		kind, ok := map[string]Kind{"fifo": KindFifo, "block": KindBlock, "char": KindChar}[value]
+		if !ok {
+			return fmt.Errorf("%w: property %s=%q", errWire, name, value)
+		}
+		e.Kind = kind
+	}
+	return nil
+}
+
+// unescape is the inverse of escape.
+func unescape(s string) (string, error) {
+	before, after, ok := strings.Cut(s, "\x00")
+	if !ok {
+		return s, nil
+	}
+	var b strings.Builder
+	for ; ok; before, after, ok = strings.Cut(after, "\x00") {
+		b.WriteString(before)
+		if len(after) < 2 {
+			return "", errWire
+		}
+		c, err := strconv.ParseUint(after[:2], 16, 8)
+		if err != nil {
+			return "", errWire
+		}
+		b.WriteByte(byte(c))
+		after = after[2:]
+	}
+	return b.String() + before, nil
 }
 
 // fields calls f with each field of a protobuf message: its bytes if it has a
@@ -143,54 +244,4 @@ func fields(msg []byte, f func(field int, b []byte, v uint64) error) error {
 		}
 	}
 	return nil
-}
-
-// A difference is where one fileset is not like another.
-type difference struct{ path, what string }
-
-// firstDifference compares the fileset with root hash got to that with want, each
-// described by dirs, owners aside. It returns nil if they are alike.
-func firstDifference(want, got map[string]treeDir, wantRoot, gotRoot, path string) *difference {
-	if wantRoot == gotRoot {
-		return nil
-	}
-	a, b := want[wantRoot], got[gotRoot]
-	for len(a.entries) > 0 || len(b.entries) > 0 {
-		switch {
-		case len(b.entries) == 0 || len(a.entries) > 0 && a.entries[0].name < b.entries[0].name:
-			return &difference{join(path, a.entries[0].name), "it is missing"}
-		case len(a.entries) == 0 || b.entries[0].name < a.entries[0].name:
-			return &difference{join(path, b.entries[0].name), "it does not belong there"}
-		}
-		x, y := a.entries[0], b.entries[0]
-		a.entries, b.entries = a.entries[1:], b.entries[1:]
-		at := join(path, x.name)
-		if x.kind == "directory" && y.kind == "directory" {
-			if d := firstDifference(want, got, x.hash, y.hash, at); d != nil {
-				return d
-			}
-			continue
-		}
-		if what := differs(x, y); what != "" {
-			return &difference{at, what}
-		}
-	}
-	if a.props != b.props {
-		return &difference{path, "its mode or mtime has changed"}
-	}
-	return nil
-}
-
-func differs(want, got treeEntry) string {
-	switch {
-	case want.kind != got.kind:
-		return fmt.Sprintf("it is a %s, not a %s", got.kind, want.kind)
-	case want.hash != got.hash:
-		return "its content has changed"
-	case want.kind == "symlink" && want.body != got.body:
-		return fmt.Sprintf("it leads to %q, not %q", got.body, want.body)
-	case want.body != got.body || want.props != got.props:
-		return "its mode or mtime has changed"
-	}
-	return ""
 }

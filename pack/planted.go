@@ -114,7 +114,7 @@ func (b *Builder) reach(path []string) (*planted, error) {
 
 func kindName(k Kind) string {
 	return map[Kind]string{
-		KindFile: "a file", KindSymlink: "a symlink", KindFifo: "a named pipe", KindBlock: "a device", KindChar: "a device",
+		KindFile: "a file", KindDir: "a directory", KindSymlink: "a symlink", KindFifo: "a named pipe", KindBlock: "a device", KindChar: "a device",
 	}[k]
 }
 

@@ -35,6 +35,9 @@ func TestEscape(t *testing.T) {
 		if got := escape(in); got != want {
 			t.Errorf("%q: got %q, want %q", in, got, want)
 		}
+		if back, err := unescape(want); back != in || err != nil {
+			t.Errorf("%q: back came %q, %v", in, back, err)
+		}
 	}
 }
 
@@ -61,36 +64,4 @@ func TestMessageLengths(t *testing.T) {
 			t.Errorf("%d: got % x…", size, got[:min(len(got), 16)])
 		}
 	}
-}
-
-// TestReadDirs reads back what was kept, and refuses it cut short.
-func TestReadDirs(t *testing.T) {
-	l := openLocal(t)
-	src := filepath.Join(t.TempDir(), "src")
-	sample(t, src)
-	rec, err := Ingest(context.Background(), l, src, Options{})
-	must(t, err)
-	kept, err := l.Get(rec.ID)
-	must(t, err)
-	dirs, root, err := readDirs(kept.Dirs)
-	must(t, err)
-	if !strings.HasPrefix(rec.ID.Hash, root) || len(dirs) != 4 {
-		t.Errorf("root %s, %d directories", root, len(dirs))
-	}
-	var names []string
-	for _, e := range dirs[root].entries {
-		names = append(names, e.kind+" "+e.name)
-	}
-	if got := strings.Join(names, ", "); got != "directory a, file a-b, directory empty, file run, file zero" {
-		t.Error(got)
-	}
-	if _, _, err := readDirs(kept.Dirs[:len(kept.Dirs)-1]); err == nil {
-		t.Error("read what was cut short")
-	}
-}
-
-func FuzzReadDirs(f *testing.F) {
-	f.Add([]byte{0})
-	f.Add([]byte("\x05\x0a\x03\x0a\x01f"))
-	f.Fuzz(func(t *testing.T, data []byte) { readDirs(data) })
 }

@@ -1,6 +1,7 @@
 package warehouse
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -23,7 +24,11 @@ type Local struct {
 	staged atomic.Uint64
 	own    func() (*stageDir, error) // this Local's stage directory, made when first needed
 	stages atomic.Bool               // it was needed
+	reads  bool                      // and nothing else: see OpenReader
 }
+
+// ErrReadOnly says that a warehouse was opened by OpenReader.
+var ErrReadOnly = errors.New("the warehouse is open for reading only")
 
 // OpenLocal opens the warehouse in dir, creating what is missing of it. The caller
 // closes it.
@@ -43,6 +48,19 @@ func OpenLocal(dir string) (*Local, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open warehouse: %w", err)
 	}
+	return l, nil
+}
+
+// OpenReader opens the warehouse in dir to look at what is in it, and writes nothing:
+// it may be somebody else's, or on a file system that is mounted read-only. If there is
+// none, it has no wares. What would write returns an error that matches ErrReadOnly.
+func OpenReader(dir string) (*Local, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open warehouse: %w", err)
+	}
+	l := &Local{dir: dir, reads: true}
+	l.own = func() (*stageDir, error) { return nil, ErrReadOnly }
 	return l, nil
 }
 
@@ -66,6 +84,9 @@ func (l *Local) Close() error {
 		if own, err := l.own(); err == nil {
 			own.close()
 		}
+	}
+	if l.reads {
+		return nil
 	}
 	return l.lock.Close()
 }
@@ -115,6 +136,9 @@ func (l *Local) stagePath(prefix string) (string, error) {
 // Sync makes everything committed so far durable: it flushes the file system the
 // warehouse lies on. Commit alone survives a killed process, not a power cut.
 func (l *Local) Sync() error {
+	if l.reads {
+		return nil
+	}
 	if err := retry(func() error { return unix.Syncfs(int(l.lock.Fd())) }); err != nil {
 		return fmt.Errorf("sync warehouse %s: %w", l.dir, err)
 	}
@@ -124,6 +148,9 @@ func (l *Local) Sync() error {
 // locked runs f while no other process commits to or removes from the warehouse.
 // The kernel drops the lock of a process that dies.
 func (l *Local) locked(f func() error) error {
+	if l.reads {
+		return ErrReadOnly
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	fd := int(l.lock.Fd())

@@ -145,7 +145,9 @@ func (l *Local) List(ctx context.Context) ([]Record, error) {
 			return ctx.Err()
 		}
 		if err != nil {
-			bad = errors.Join(bad, err)
+			if !errors.Is(err, fs.ErrNotExist) {
+				bad = errors.Join(bad, err)
+			}
 			return nil
 		}
 		hash, ok := strings.CutSuffix(d.Name(), ".json")
@@ -154,6 +156,9 @@ func (l *Local) List(ctx context.Context) ([]Record, error) {
 		}
 		packtype := filepath.Base(filepath.Dir(path))
 		rec, err := readRecord(path, WareID{Packtype: packtype, Hash: hash})
+		if gone := (*MissingError)(nil); errors.As(err, &gone) && gone.Reason == nil {
+			return nil // removed since the directory was read
+		}
 		if err == nil && rec.Alias {
 			if rec, err = l.behind(rec); errors.Is(err, ErrMissing) {
 				return nil // its fileset was removed, and it with that
@@ -172,12 +177,29 @@ func (l *Local) List(ctx context.Context) ([]Record, error) {
 	return recs, bad
 }
 
+// An AmbiguousError says that several wares have ids that begin alike.
+type AmbiguousError struct {
+	Prefix string
+	IDs    []WareID // as in List
+}
+
+func (e *AmbiguousError) Error() string {
+	return fmt.Sprintf("ware %s: %d wares begin so, such as %s and %s: give more of the id",
+		e.Prefix, len(e.IDs), e.IDs[0], e.IDs[1])
+}
+
 // Find returns the one ware whose id begins with prefix, which may leave out the
-// packtype. The error matches ErrMissing when there is none.
+// packtype. The error matches ErrMissing when there is none, and is an AmbiguousError
+// when there are several.
 func (l *Local) Find(ctx context.Context, prefix string) (Record, error) {
+	if prefix == "" {
+		return Record{}, errors.New(`ware "": want a ware id, or the beginning of one`)
+	}
 	if id, err := ParseWareID(prefix); err == nil {
-		if rec, err := l.Get(id); err == nil {
-			return rec, nil
+		rec, err := l.Get(id)
+		var damaged *MissingError
+		if err == nil || errors.As(err, &damaged) && damaged.Reason != nil {
+			return rec, err
 		}
 	}
 	recs, err := l.List(ctx)
@@ -196,6 +218,9 @@ func (l *Local) Find(ctx context.Context, prefix string) (Record, error) {
 	case 1:
 		return found[0], nil
 	}
-	return Record{}, fmt.Errorf("ware %s: %d wares begin so, such as %s and %s: give more of the id",
-		prefix, len(found), found[0].ID, found[1].ID)
+	ambiguous := &AmbiguousError{Prefix: prefix}
+	for _, rec := range found {
+		ambiguous.IDs = append(ambiguous.IDs, rec.ID)
+	}
+	return Record{}, ambiguous
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -402,5 +403,68 @@ func TestRemoveTree(t *testing.T) {
 	left, err := os.ReadDir(top)
 	if len(left) != 1 || err != nil {
 		t.Errorf("left %v, %v", left, err)
+	}
+}
+
+// TestReader: what is opened to be read is not written to, nor made.
+func TestReader(t *testing.T) {
+	ctx := context.Background()
+	dir := filepath.Join(t.TempDir(), "none")
+	r, err := OpenReader(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if recs, err := r.List(ctx); len(recs) > 0 || err != nil {
+		t.Errorf("listed %v, %v", recs, err)
+	}
+	id := WareID{"tree", "abcd-1"}
+	if _, err := r.Find(ctx, "tree:abcd"); !errors.Is(err, ErrMissing) {
+		t.Errorf("found %v", err)
+	}
+	_, stageErr := r.Stage("x")
+	for what, err := range map[string]error{
+		"stage": stageErr, "remove": r.Remove(id), "restamp": r.Restamp(id, "x"), "commit": r.Commit(dir+"/work/x", Record{ID: id}),
+	} {
+		if !errors.Is(err, ErrReadOnly) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if err := errors.Join(r.Sync(), r.Close()); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Lstat(dir); !errors.Is(err, fs.ErrNotExist) {
+		t.Error("it made the directory")
+	}
+}
+
+// TestFindAmbiguous names all the wares that a prefix could mean.
+func TestFindAmbiguous(t *testing.T) {
+	ctx := context.Background()
+	l := openLocal(t)
+	for _, id := range []WareID{{"tree", "abcd-1"}, {"tree", "abce-1"}, {"tar", "abX"}} {
+		dir, err := l.Stage("x")
+		if err == nil {
+			err = l.Commit(dir, Record{ID: id, Tree: id})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for prefix, want := range map[string]int{"ab": 3, "tree:": 2, "tree:abc": 2, "t": 3} {
+		_, err := l.Find(ctx, prefix)
+		var ambiguous *AmbiguousError
+		if !errors.As(err, &ambiguous) || len(ambiguous.IDs) != want {
+			t.Errorf("%q: %v", prefix, err)
+		}
+	}
+	for _, prefix := range []string{"tree:abcd", "abce", "tar", "abX"} {
+		if _, err := l.Find(ctx, prefix); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, prefix := range []string{"", "x", "abx", "tree:abX"} {
+		if rec, err := l.Find(ctx, prefix); err == nil {
+			t.Errorf("%q: found %s", prefix, rec.ID)
+		}
 	}
 }
