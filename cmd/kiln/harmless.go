@@ -46,15 +46,10 @@ func harmless(s string, color bool) string {
 			continue
 		}
 		r, n := utf8.DecodeRuneInString(s[i:])
-		switch {
-		case r == utf8.RuneError && n == 1:
-			fmt.Fprintf(&b, `\x%02x`, s[i])
-		case r == '\t' || showable(r):
-			b.WriteString(s[i : i+n])
-		case r < 0x80:
-			fmt.Fprintf(&b, `\x%02x`, r)
-		default:
-			fmt.Fprintf(&b, `\u%04x`, r)
+		if r == '\t' {
+			b.WriteByte('\t')
+		} else {
+			showRune(&b, s[i:i+n], r)
 		}
 		i += n
 	}
@@ -62,6 +57,40 @@ func harmless(s string, color bool) string {
 		b.WriteString("\x1b[0m")
 	}
 	return b.String()
+}
+
+// harmlessName returns the name of an entry as it can be shown, and so that no two
+// names are shown alike: control characters and what else harmless writes as escapes
+// are, all of them, and a backslash is written twice.
+func harmlessName(s string) string {
+	if isHarmless(s) && !strings.ContainsAny(s, "\\\t") {
+		return s
+	}
+	var b strings.Builder
+	for i := 0; i < len(s); {
+		r, n := utf8.DecodeRuneInString(s[i:])
+		if r == '\\' {
+			b.WriteString(`\\`)
+		} else {
+			showRune(&b, s[i:i+n], r)
+		}
+		i += n
+	}
+	return b.String()
+}
+
+// showRune writes one character, decoded from s, or an escape for it.
+func showRune(b *strings.Builder, s string, r rune) {
+	switch {
+	case r == utf8.RuneError && len(s) == 1:
+		fmt.Fprintf(b, `\x%02x`, s[0])
+	case showable(r):
+		b.WriteString(s)
+	case r < 0x80:
+		fmt.Fprintf(b, `\x%02x`, r)
+	default:
+		fmt.Fprintf(b, `\u%04x`, r)
+	}
 }
 
 func isHarmless(s string) bool {
