@@ -36,7 +36,7 @@ Patterns match paths from the root of what is packed; ** crosses directories.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return a.warePack(cmd.Context(), &f, args[0]) },
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&f.Packtype, "packtype", pack.Tree, "how the ware is hashed: tree or tar")
+	flags.StringVar(&f.Packtype, "packtype", pack.Tree, "how the ware is hashed: tree, tar or zip")
 	flags.StringVar(&f.filters, "filters", "", "what of owners, times and modes counts")
 	flags.StringArrayVar(&f.Include, "include", nil, "take only what matches this pattern (can be repeated)")
 	flags.StringArrayVar(&f.Exclude, "exclude", nil, "leave out what matches this pattern (can be repeated)")
