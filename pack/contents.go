@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
 	"strings"
 
 	"github.com/kilnbuild/kiln/warehouse"
@@ -41,7 +40,7 @@ func OpenContents(ctx context.Context, l *warehouse.Local, id warehouse.WareID) 
 	if c.root, c.dirs, err = indexDirs(kept); err == nil && strings.HasPrefix(rec.Tree.Hash, c.root+"-") {
 		return c, nil
 	}
-	w, r, _, err := rehash(ctx, l, rec)
+	w, r, _, err := rehash(ctx, l, rec, nil)
 	if err != nil {
 		return nil, corrupt(id, err)
 	}
@@ -144,28 +143,4 @@ func (c *Contents) directory(hash string) (meta, []node, error) {
 	}
 	sortNodes(nodes)
 	return m, nodes, nil
-}
-
-// unescape undoes escape.
-func unescape(s string) (string, error) {
-	if !strings.Contains(s, "\x00") {
-		return s, nil
-	}
-	var b strings.Builder
-	for {
-		before, after, found := strings.Cut(s, "\x00")
-		b.WriteString(before)
-		if !found {
-			return b.String(), nil
-		}
-		if len(after) < 2 {
-			return "", errWire
-		}
-		v, err := strconv.ParseUint(after[:2], 16, 8)
-		if err != nil {
-			return "", errWire
-		}
-		b.WriteByte(byte(v))
-		s = after[2:]
-	}
 }
