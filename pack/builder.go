@@ -17,6 +17,8 @@ import (
 const (
 	DefaultMaxBytes   = 64 << 30
 	DefaultMaxEntries = 10_000_000
+
+	maxDepth = 10_000 // components of a path; a system call takes 2,048 at most
 	// DefaultMaxRatio is a little below what deflate can reach at all, 1032.
 	DefaultMaxRatio = 1000
 	// RatioFloor is how many bytes any archive may make, whatever its ratio.
@@ -230,6 +232,9 @@ func (b *Builder) components(name string) ([]string, error) {
 	if b.o.Strip > 0 && len(path) <= b.o.Strip {
 		return nil, nil
 	}
+	if len(path) > maxDepth {
+		return nil, fmt.Errorf("its path has %d components, more than the %d allowed", len(path), maxDepth)
+	}
 	return path[b.o.Strip:], nil
 }
 
@@ -252,8 +257,10 @@ func (b *Builder) taken(path []string, isDir bool) (take, maybe bool) {
 		return true, false
 	}
 	maybe = len(b.match.include) > 0
-	for i := range path {
-		take, maybe = b.match.take(strings.Join(path[:i+1], "/"), isDir || i < len(path)-1, !maybe)
+	full, end := strings.Join(path, "/"), -1
+	for i, name := range path {
+		end += 1 + len(name)
+		take, maybe = b.match.take(full[:end], isDir || i < len(path)-1, !maybe)
 		if !take {
 			return false, false
 		}

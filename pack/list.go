@@ -11,10 +11,16 @@ import (
 // list opens d, reads its entries and makes tasks of them.
 func (w *walk) list(d *dir, s *scratch) error {
 	if d.parent != nil {
-		var err error
+		err := w.hold(d.parent)
+		if err != nil {
+			return err
+		}
+		defer w.release(d.parent)
 		if d.fd, err = openat(d.parent.fd, d.name, unix.O_RDONLY|unix.O_DIRECTORY, 0); err != nil {
 			return entryError(d, "", changed(err))
 		}
+		d.holders = 1
+		defer w.release(d)
 	}
 	err := fstat(d.fd, &d.st)
 	if err == nil {
@@ -47,7 +53,7 @@ func (w *walk) share(d *dir) error {
 			d.visits = append(d.visits, int32(i))
 			continue
 		}
-		sub := &dir{node: *n, parent: d, slot: i, fd: -1, dst: -1}
+		sub := &dir{node: *n, parent: d, slot: i, depth: d.depth + 1, fd: -1, dst: -1}
 		sub.pending.Store(1)
 		n.sub = sub
 		if w.needRel {

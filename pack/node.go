@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
@@ -25,12 +26,14 @@ type node struct {
 	maybe   bool // a directory that counts only if something in it does
 }
 
-// A dir is a directory between being listed and being left. It holds its
-// descriptors open in between: everything below is reached from them, never by path.
+// A dir is a directory between being listed and being left. Its descriptors are open
+// in between, or opened again from those above (hold.go): everything below is reached
+// from them, never by path.
 type dir struct {
 	node
 	parent  *dir
 	slot    int    // in parent.nodes
+	depth   int    // 0 for the root
 	rel     string // path from the root, only where a walk needs it
 	fd      int
 	dst     int  // the copy, if one is made
@@ -40,6 +43,8 @@ type dir struct {
 	visits  []int32 // indexes in nodes of what is not a directory
 	pending atomic.Int32
 	refused error // by the filters, if it turns out to be part of the ware
+	holding sync.Mutex
+	holders int // while it is above 0 it is open, if it does not stay open anyway
 }
 
 // closeDir closes what is open of d.

@@ -63,7 +63,13 @@ type EntryError struct {
 	Err  error
 }
 
-func (e *EntryError) Error() string { return fmt.Sprintf("%q: %v", e.Path, e.Err) }
+func (e *EntryError) Error() string {
+	path := e.Path
+	if half := 500; len(path) > 2*half {
+		path = path[:half] + " … " + path[len(path)-half:]
+	}
+	return fmt.Sprintf("%q: %v", path, e.Err)
+}
 
 // Unwrap returns the cause.
 func (e *EntryError) Unwrap() error { return e.Err }

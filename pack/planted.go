@@ -85,6 +85,9 @@ func (b *Builder) reach(path []string) (*planted, error) {
 		same++
 	}
 	b.closeBeyond(same + 1)
+	if err := b.reopen(); err != nil {
+		return nil, err
+	}
 	for i, name := range path[same:] {
 		at := b.open[len(b.open)-1]
 		sub := at.subs[name]
@@ -99,8 +102,10 @@ func (b *Builder) reach(path []string) (*planted, error) {
 			if sub = b.newPlanted(at, name); b.entries.Add(1) > b.o.MaxEntries {
 				return nil, b.tooMany()
 			}
-			if m, is := b.later[strings.Join(path[:same+i+1], "/")]; is {
-				sub.meta, sub.explicit = m, true
+			if len(b.later) > 0 {
+				if m, is := b.later[strings.Join(path[:same+i+1], "/")]; is {
+					sub.meta, sub.explicit = m, true
+				}
 			}
 			at.subs[name] = sub
 			at.add(node{name: name, meta: meta{kind: KindDir}})
@@ -125,18 +130,44 @@ func (b *Builder) openPlanted(p *planted, at int, name string) error {
 		return err
 	}
 	p.dst, p.handle = fd, newHandle(fd)
+	if last := len(b.open) - 1; last > 0 && !stays(last) {
+		b.open[last].close()
+	}
 	b.open = append(b.open, p)
 	return nil
 }
 
-// closeBeyond closes all but the first n open directories. The crew may go on
-// writing to them.
-func (b *Builder) closeBeyond(n int) {
-	for _, p := range b.open[n:] {
+// close closes p for the Builder. The crew may go on writing to it.
+func (p *planted) close() {
+	if p.handle != nil {
 		p.handle.drop()
 		p.dst, p.handle = -1, nil
 	}
+}
+
+// closeBeyond closes all but the first n open directories.
+func (b *Builder) closeBeyond(n int) {
+	for _, p := range b.open[n:] {
+		p.close()
+	}
 	b.open = b.open[:n]
+}
+
+// reopen opens the last of b.open again if it is deep enough to have been closed
+// meanwhile (hold.go).
+func (b *Builder) reopen() error {
+	n := len(b.open)
+	for b.open[n-1].handle == nil {
+		n--
+	}
+	closed := b.open[n:]
+	b.open = b.open[:n:n]
+	for _, p := range closed {
+		if err := b.openPlanted(p, b.open[len(b.open)-1].dst, p.name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (p *planted) add(n node) {
@@ -146,10 +177,6 @@ func (p *planted) add(n node) {
 
 // leaveAll gives all directories their metadata and hashes, from the deepest up.
 func (b *Builder) leaveAll(p *planted) (err error) {
-	type frame struct {
-		p    *planted
-		next int // in p.nodes
-	}
 	stack := []frame{{p: p}}
 	defer func() {
 		for _, f := range stack {
@@ -166,6 +193,9 @@ func (b *Builder) leaveAll(p *planted) (err error) {
 				return entryError(&f.p.dir, "", err)
 			}
 			stack = stack[:len(stack)-1]
+			if err := openAbove(stack); err != nil {
+				return err
+			}
 			continue
 		}
 		sub := f.p.subs[f.p.nodes[f.next].name]
@@ -174,7 +204,34 @@ func (b *Builder) leaveAll(p *planted) (err error) {
 		if sub.dst, err = openat(f.p.dst, sub.name, unix.O_RDONLY|unix.O_DIRECTORY, 0); err != nil {
 			return err
 		}
+		if !stays(len(stack) - 1) {
+			closeDir(&f.p.dir)
+		}
 		stack = append(stack, frame{p: sub})
+	}
+	return nil
+}
+
+// A frame is a directory of which some entries have been left.
+type frame struct {
+	p    *planted
+	next int // in p.nodes
+}
+
+// openAbove opens the last directory of stack again if it has been closed meanwhile.
+func openAbove(stack []frame) error {
+	n := len(stack)
+	for n > 0 && stack[n-1].p.dst < 0 {
+		n--
+	}
+	for ; n > 0 && n < len(stack); n++ {
+		var err error
+		if stack[n].p.dst, err = openat(stack[n-1].p.dst, stack[n].p.name, unix.O_RDONLY|unix.O_DIRECTORY, 0); err != nil {
+			return err
+		}
+		if !stays(n - 1) {
+			closeDir(&stack[n-1].p.dir)
+		}
 	}
 	return nil
 }

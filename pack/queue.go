@@ -97,6 +97,18 @@ func (w *walk) do(t task, s *scratch) error {
 		}
 		return w.done(t.d, s)
 	}
+	if err := w.visits(t, s); err != nil {
+		return err
+	}
+	return w.done(t.d, s)
+}
+
+// visits visits the entries of a task, or offers some of them to others.
+func (w *walk) visits(t task, s *scratch) error {
+	if err := w.hold(t.d); err != nil {
+		return err
+	}
+	defer w.release(t.d)
 	var bytes int64
 	for i := t.from; i < t.to; i++ {
 		n := &t.d.nodes[t.d.visits[i]]
@@ -117,7 +129,7 @@ func (w *walk) do(t task, s *scratch) error {
 		bytes += n.seen.size
 		w.progress(1, 0)
 	}
-	return w.done(t.d, s)
+	return nil
 }
 
 func (w *walk) idleWorkers() bool {

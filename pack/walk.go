@@ -66,7 +66,7 @@ func (w *walk) leave(d *dir, s *scratch) error {
 	if d.refused != nil && !d.skip {
 		return d.refused
 	}
-	if err := w.v.leave(w, d); err != nil {
+	if err := w.leaveOpen(d); err != nil {
 		return err
 	}
 	if w.hash {
@@ -82,6 +82,17 @@ func (w *walk) leave(d *dir, s *scratch) error {
 	}
 	w.progress(1, 0)
 	return nil
+}
+
+// leaveOpen has the visitor leave d while d and its parent are open.
+func (w *walk) leaveOpen(d *dir) error {
+	for _, d := range []*dir{d.parent, d} {
+		if err := w.hold(d); err != nil {
+			return err
+		}
+		defer w.release(d)
+	}
+	return w.v.leave(w, d)
 }
 
 // hashDir gives d its digest, and its rio hash for Tar and Zip.
