@@ -16,7 +16,7 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
-	"github.com/ulikunitz/xz"
+	"github.com/xi2/xz"
 
 	"github.com/kilnbuild/kiln/pack"
 	"github.com/kilnbuild/kiln/warehouse"
@@ -88,7 +88,8 @@ var magics = []magic{
 	}},
 	{"BZh", func(r io.Reader) (io.Reader, func(), error) { return bzip2.NewReader(r), func() {}, nil }},
 	{"\xfd7zXZ\x00", func(r io.Reader) (io.Reader, func(), error) {
-		z, err := xz.NewReader(r)
+		// Twice the dictionary of xz -9. The reader allocates what the stream says.
+		z, err := xz.NewReader(r, 128<<20)
 		return z, func() {}, err
 	}},
 	{"\x28\xb5\x2f\xfd", func(r io.Reader) (io.Reader, func(), error) {
