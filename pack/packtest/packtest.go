@@ -28,6 +28,11 @@ type Packtype struct {
 	Encode func(t testing.TB, dst string, entries ...Entry)
 	// Unpack makes a ware of what Pack or Encode left at src.
 	Unpack func(ctx context.Context, l *warehouse.Local, src string, o pack.BuildOptions) (warehouse.Record, error)
+	// Checked says that the packed form has checksums over all that counts.
+	Checked bool
+	// NoEnd reports whether a packed form that was cut short there has lost only what
+	// says nothing, such as padding. It may be nil.
+	NoEnd func(file string, at int) bool
 	// Loses says what of a fileset its packed form does not keep.
 	Loses Loss
 }
@@ -62,6 +67,7 @@ func Run(t *testing.T, p Packtype) {
 		"twice":      twice,
 		"cancelled":  cancelled,
 		"full":       full,
+		"hostile":    Hostile,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, p) })
 	}
