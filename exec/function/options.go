@@ -2,24 +2,52 @@ package function
 
 import (
 	"fmt"
+	"runtime"
 	"slices"
 	"time"
 
+	"github.com/kilnbuild/kiln/exec/container"
+	"github.com/kilnbuild/kiln/exec/container/bundle"
 	"github.com/kilnbuild/kiln/internal/jsonschema"
+	"github.com/kilnbuild/kiln/warehouse"
 )
 
 // An Option sets something about an executor.
 type Option func(*settings)
 
 type settings struct {
-	in, out *jsonschema.Schema
-	timeout time.Duration
-	given   []string // names of the options, as far as not every executor has them
-	err     error
+	in, out    *jsonschema.Schema
+	timeout    time.Duration
+	box        *Sandbox
+	root       warehouse.WareID
+	mounts     []mount
+	env        []bundle.Variable
+	cwd        string
+	user       string
+	limits     container.Limits
+	writable   bool
+	bestEffort bool
+	maxOutput  int64
+	logs       func([]byte)
+	workers    int
+	warm       int
+	reuse      int
+	recycle    int64
+	given      []string // names of the options
+	err        error
+}
+
+// A mount is a ware, or a directory or file of the host that becomes one.
+type mount struct {
+	port string
+	ware warehouse.WareID
+	host string
 }
 
 func collect(options []Option) (*settings, error) {
-	s := &settings{timeout: DefaultTimeout}
+	s := &settings{
+		timeout: DefaultTimeout, cwd: "/", limits: container.Limits{Memory: DefaultMemory}, maxOutput: DefaultMaxOutput, workers: runtime.NumCPU(),
+	}
 	for _, option := range options {
 		option(s)
 	}
