@@ -9,7 +9,7 @@ import (
 )
 
 // Packtypes an output can be packed as. Package pack knows how.
-var packtypes = []string{"tree", "tar"}
+var packtypes = []string{"tree", "tar", "zip"}
 
 type outputEntry struct {
 	output StepOutput

@@ -115,6 +115,9 @@ func (p *packer) unpack(ctx context.Context, w *formula.Ware, dl *download, prog
 		return warehouse.WareID{}, err
 	}
 	o := pack.Options{Filters: filters, Progress: progress.entries()}
+	if w.Source.Strip == 0 && otherName.MatchString(dl.name) && !namedArchive.MatchString(dl.name) && archive.IsZip(dl.file) {
+		return p.unpackNot(ctx, dl, o)
+	}
 	r, err := archive.Unpack(ctx, p.o.Warehouse, dl.file, pack.BuildOptions{
 		Options: o, Strip: w.Source.Strip, Name: redactURL(w.Source.URL), MaxBytes: p.o.MaxDownload,
 	})
@@ -127,12 +130,21 @@ func (p *packer) unpack(ctx context.Context, w *formula.Ware, dl *download, prog
 	if namedArchive.MatchString(dl.name) {
 		return warehouse.WareID{}, fmt.Errorf("%w, although it is named like an archive", err)
 	}
+	return p.unpackNot(ctx, dl, o)
+}
+
+// unpackNot makes a ware of the file itself.
+func (p *packer) unpackNot(ctx context.Context, dl *download, o pack.Options) (warehouse.WareID, error) {
 	if err := dl.file.Chmod(0o644); err != nil {
 		return warehouse.WareID{}, err
 	}
-	r, err = pack.Ingest(ctx, p.o.Warehouse, dl.file.Name(), o)
+	r, err := pack.Ingest(ctx, p.o.Warehouse, dl.file.Name(), o)
 	return r.ID, err
 }
+
+// otherName matches names that say what a file is: many kinds of files are zip archives
+// inside, such as .jar, .whl and .docx, and wanted whole.
+var otherName = regexp.MustCompile(`\.[A-Za-z][A-Za-z0-9]{0,7}$`)
 
 // namedArchive matches the names of files that are to be unpacked, now or by a
 // later kiln: taking one for a file would give its ware another id then.

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"archive/tar"
+	"archive/zip"
 	"bytes"
 	"compress/gzip"
 	"context"
@@ -296,6 +297,42 @@ func TestResolveURL(t *testing.T) {
 	src.SHA256 = hexSum("four")
 	if diags := pr.fail(); !hasDiag(diags, "Hash mismatch", 10) || !strings.Contains(diags.Error(), hexSum("three")) || !strings.Contains(diags.Error(), hexSum("four")) {
 		t.Errorf("sha256 added that is wrong: %v", diags)
+	}
+}
+
+// TestResolveZip: a zip archive is unpacked, unless its name says that it is more.
+func TestResolveZip(t *testing.T) {
+	var data bytes.Buffer
+	z := zip.NewWriter(&data)
+	f, err := z.Create("top/f")
+	if err == nil {
+		_, err = io.WriteString(f, "text")
+	}
+	if err := errors.Join(err, z.Close()); err != nil {
+		t.Fatal(err)
+	}
+	base := serve(t, func(w http.ResponseWriter, r *http.Request) { w.Write(data.Bytes()) })
+	pr := newProject(t, map[string]formula.Source{
+		"ware.zip":    {Kind: formula.SourceURL, URL: base + "/a.ZIP"},
+		"ware.ball":   {Kind: formula.SourceURL, URL: base + "/zipball/v1.2"},
+		"ware.jar":    {Kind: formula.SourceURL, URL: base + "/a.jar"},
+		"ware.strip":  {Kind: formula.SourceURL, URL: base + "/b.jar", Strip: 1},
+		"ware.nozip":  {Kind: formula.SourcePath, Path: "jar"},
+		"ware.single": {Kind: formula.SourcePath, Path: "strip"},
+	})
+	pr.write("jar", data.String())
+	pr.write("strip/f", "text")
+	if err := errors.Join(os.Chmod(pr.dir+"/jar", 0o644), os.Chmod(pr.dir+"/strip", 0o755), os.Chmod(pr.dir+"/strip/f", 0o666)); err != nil {
+		t.Fatal(err)
+	}
+	p, _ := pr.resolve()
+	for a, b := range map[string]string{"ware.zip": "ware.ball", "ware.jar": "ware.nozip", "ware.strip": "ware.single"} {
+		if p.Wares[a] != p.Wares[b] {
+			t.Errorf("%s is %s, %s is %s", a, p.Wares[a], b, p.Wares[b])
+		}
+	}
+	if p.Wares["ware.zip"] == p.Wares["ware.jar"] {
+		t.Error("the archive was not unpacked")
 	}
 }
 

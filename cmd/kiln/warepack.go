@@ -40,7 +40,7 @@ Patterns match paths from the root of what is packed; ** crosses directories.`,
 	flags.StringVar(&f.filters, "filters", "", "what of owners, times and modes counts")
 	flags.StringArrayVar(&f.Include, "include", nil, "take only what matches this pattern (can be repeated)")
 	flags.StringArrayVar(&f.Exclude, "exclude", nil, "leave out what matches this pattern (can be repeated)")
-	flags.BoolVar(&f.archive, "archive", false, "PATH is a tar archive, plain or compressed: pack what is in it")
+	flags.BoolVar(&f.archive, "archive", false, "PATH is a zip archive, or a tar archive, plain or compressed: pack what is in it")
 	flags.IntVar(&f.Strip, "strip", 0, "with --archive: drop this many leading path components")
 	flags.BoolVar(&f.idOnly, "id-only", false, "print the ware id, store nothing")
 	return cmd

@@ -1,6 +1,6 @@
-// Package archive unpacks compressed archives into the warehouse. It knows
-// compressions; package pack knows tar. It is apart from pack because the executor
-// needs none of the decompressors.
+// Package archive unpacks archives into the warehouse: it reads their formats and
+// compressions, and package pack's Builder makes filesets of their entries. It is apart
+// from pack because the executor needs none of the decompressors.
 package archive
 
 import (
@@ -11,7 +11,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path"
 	"slices"
+	"strings"
 	"sync/atomic"
 
 	"github.com/klauspost/compress/gzip"
@@ -23,10 +25,11 @@ import (
 )
 
 // ErrFormat says that something is no archive that Unpack can read.
-var ErrFormat = errors.New("neither tar nor tar compressed by gzip, bzip2, xz or zstd")
+var ErrFormat = errors.New("neither zip nor tar, plain or compressed by gzip, bzip2, xz or zstd")
 
-// Unpack unpacks r into the warehouse: a tar archive, plain or compressed by gzip,
-// bzip2, xz or zstd, recognised by its content. The error matches ErrFormat if it is
+// Unpack unpacks r into the warehouse: a zip archive, or a tar archive, plain or
+// compressed by gzip, bzip2, xz or zstd, recognised by its content. A zip archive may
+// have something before it if o.Name ends in ".zip" and r is a file. The error matches ErrFormat if it is
 // none of these; any other names the archive, and the entry where there is one.
 // Whatever the archive says, nothing outside the fileset is written, and nothing is
 // left after an error.
@@ -39,9 +42,27 @@ func Unpack(ctx context.Context, l *warehouse.Local, r io.Reader, o pack.BuildOp
 }
 
 func unpack(ctx context.Context, l *warehouse.Local, r io.Reader, o pack.BuildOptions) (rec warehouse.Record, err error) {
-	packed := &counter{r: r}
+	file, err := section(r)
+	if err != nil {
+		return rec, err
+	}
+	if file != nil {
+		r = file
+	}
+	in := bufio.NewReaderSize(r, 64<<10)
+	if head, _ := in.Peek(len(zipHeaderMagic)); startsZip(head) {
+		if file == nil {
+			return unzipStream(ctx, l, in, o)
+		}
+		return unzip(ctx, l, file, file.Size(), o)
+	}
+	packed := &counter{r: in}
 	o.Packed = packed.n.Load
 	tar, stop, err := open(packed)
+	if err == ErrFormat && file != nil && strings.EqualFold(path.Ext(o.Name), ".zip") {
+		// Something may come before it, such as a program that unpacks it.
+		return unzip(ctx, l, file, file.Size(), o)
+	}
 	if err != nil {
 		return rec, err
 	}
@@ -73,6 +94,10 @@ func (c *counter) Read(p []byte) (int, error) {
 // blocking factor pads with.
 const maxTail = 64 << 20
 
+// maxWindow is what a decompressor may be made to remember: the window of zstd --long,
+// and eight times that of -19.
+const maxWindow = 128 << 20
+
 // A magic is how one kind of compressed stream begins.
 type magic struct {
 	bytes string
@@ -93,8 +118,7 @@ var magics = []magic{
 		return z, func() {}, err
 	}},
 	{"\x28\xb5\x2f\xfd", func(r io.Reader) (io.Reader, func(), error) {
-		// 128 MiB: the window of zstd --long, and eight times that of -19.
-		z, err := zstd.NewReader(r, zstd.WithDecoderMaxWindow(128<<20))
+		z, err := zstd.NewReader(r, zstd.WithDecoderMaxWindow(maxWindow))
 		if err != nil {
 			return nil, nil, err
 		}
