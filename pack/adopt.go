@@ -147,8 +147,7 @@ func (a *adopter) entry(d *dir, n *node, st *unix.Stat_t) error {
 	if err := lstatat(d.fd, n.name, st); err != nil {
 		return err
 	}
-	n.seen = seenOf(st)
-	return nil
+	return n.made(st)
 }
 
 func (a *adopter) file(w *walk, d *dir, n *node, st *unix.Stat_t, s *scratch) error {
@@ -208,7 +207,10 @@ func (a *adopter) normalise(fd int, st *unix.Stat_t, m *meta, s *scratch) error 
 	if err := setTimes(fd, m); err != nil {
 		return fmt.Errorf("set mtime: %w", err)
 	}
-	return fstat(fd, st)
+	if err := fstat(fd, st); err != nil {
+		return err
+	}
+	return m.on(st)
 }
 
 // stripXattrs removes the extended attributes of what is open at fd. Labels of the

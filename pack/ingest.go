@@ -88,8 +88,7 @@ func (*ingester) visit(w *walk, d *dir, n *node, s *scratch) error {
 	if err := lstatat(d.dst, n.name, &st); err != nil {
 		return err
 	}
-	n.seen = seenOf(&st)
-	return nil
+	return n.made(&st)
 }
 
 // create makes an entry that is neither a file nor a directory in dst.
@@ -164,8 +163,7 @@ func finish(fd int, n *node) error {
 			return err
 		}
 	}
-	n.seen = seenOf(&st)
-	return nil
+	return n.made(&st)
 }
 
 // clone makes the empty file to share the blocks of from, where both are on one

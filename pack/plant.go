@@ -21,8 +21,9 @@ func (b *Builder) plant(parent *planted, name string, m meta, e *Entry, content 
 		err = n.create(parent.dst)
 		if err == nil {
 			var st unix.Stat_t
-			err = lstatat(parent.dst, name, &st)
-			n.seen = seenOf(&st)
+			if err = lstatat(parent.dst, name, &st); err == nil {
+				err = n.made(&st)
+			}
 		}
 	}
 	if err != nil {

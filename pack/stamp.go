@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"fmt"
 
 	"golang.org/x/sys/unix"
 )
@@ -26,6 +27,24 @@ func seenOf(st *unix.Stat_t) seen {
 		s.size = st.Size
 	}
 	return s
+}
+
+// made takes over the stat of an entry that has just been given its metadata, and
+// sees that it has it: a file system may take less than it is told, and say nothing.
+func (n *node) made(st *unix.Stat_t) error {
+	n.seen = seenOf(st)
+	return n.meta.on(st)
+}
+
+// on returns an error if the entry on disk does not have the metadata m.
+func (m *meta) on(st *unix.Stat_t) error {
+	if st.Mtim.Sec != m.sec || uint32(st.Mtim.Nsec) != m.nsec {
+		return fmt.Errorf("its mtime, %d.%09d seconds since 1970, is none that this file system can keep", m.sec, m.nsec)
+	}
+	if m.kind != KindSymlink && st.Mode&0o7777 != m.mode {
+		return fmt.Errorf("its mode %04o is none that this file system lets its owner give: it is %04o", m.mode, st.Mode&0o7777)
+	}
+	return nil
 }
 
 func (s *seen) append(b []byte) []byte {
