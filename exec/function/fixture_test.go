@@ -2,6 +2,7 @@ package function
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -113,3 +114,21 @@ func (f *fixture) logs() string {
 
 // oneID reports whether only one user exists in containers.
 func oneID() bool { return container.HostMapping().Count() == 1 }
+
+func jsonNumber(text string) any { return json.Number(text) }
+
+// fmtNumber writes a number that came back the shortest way: 3.0 is 3.
+func fmtNumber(v any) string {
+	n, _ := v.(json.Number)
+	f, err := n.Float64()
+	if err != nil {
+		return fmt.Sprint(v)
+	}
+	return fmt.Sprint(f)
+}
+
+func equalJSON(a, b any) bool {
+	x, err1 := json.Marshal(a)
+	y, err2 := json.Marshal(b)
+	return err1 == nil && err2 == nil && string(x) == string(y)
+}

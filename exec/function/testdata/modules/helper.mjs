@@ -1,0 +1,1 @@
+export const total = (values) => values.reduce((a, b) => a + b, 0);
