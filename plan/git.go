@@ -14,6 +14,7 @@ import (
 	"github.com/kilnbuild/kiln/formula"
 	"github.com/kilnbuild/kiln/pack"
 	"github.com/kilnbuild/kiln/pack/git"
+	"github.com/kilnbuild/kiln/plan/gitremote"
 )
 
 var wholeCommit = regexp.MustCompile(`^([0-9a-fA-F]{40}|[0-9a-fA-F]{64})$`)
@@ -24,10 +25,11 @@ func pinnedGit(s formula.Source) bool {
 }
 
 // gitPath returns where a local repository is; ok is false for a url of another machine.
-func gitPath(w *formula.Ware) (path string, ok bool) {
-	text := w.Source.Git
+func gitPath(w *formula.Ware) (path string, ok bool) { return localGit(w.Source.Git, w.Dir) }
+
+func localGit(text, dir string) (path string, ok bool) {
 	if !formula.IsGitURL(text) {
-		return hostPath(text, w.Dir), true
+		return hostPath(text, dir), true
 	}
 	u, err := url.Parse(text)
 	if err != nil || u.Scheme != "file" {
@@ -54,39 +56,132 @@ func hostPath(path, dir string) string {
 // fetchGit brings a commit of w's repository into the warehouse: the one named by
 // commit, or if that is "" the one that w's ref names now.
 func (src *sources) fetchGit(ctx context.Context, w *formula.Ware, commit string) (LockEntry, error) {
+	g := &gitFetch{src: src, w: w, name: redactURL(w.Source.Git)}
+	defer g.close()
 	if commit == "" {
 		commit = w.Source.Ref
 	}
-	repo, id, err := src.openGit(ctx, w, commit)
+	if wholeCommit.MatchString(commit) {
+		commit = strings.ToLower(commit)
+	}
+	e := gitEntry(w.Source)
+	repo, id, err := g.open(ctx, commit)
 	src.end(w.Addr, PhaseFetch, err)
 	if err != nil {
-		return LockEntry{}, fmt.Errorf("git %s: %w", redactURL(w.Source.Git), refHint(err))
+		return e, fmt.Errorf("git %s: %w", g.name, refHint(err))
 	}
-	defer repo.Close()
-	e := gitEntry(w.Source)
 	e.Commit = id.String()
-	rec, err := repo.Checkout(ctx, src.o.Warehouse, id, src.packs.gitOptions(w, src.report(w.Addr, PhaseUnpack)))
+	rec, err := repo.Checkout(ctx, src.o.Warehouse, id, g.options())
 	src.end(w.Addr, PhaseUnpack, err)
 	e.ID = rec.ID
 	return e, err
 }
 
-// openGit opens a repository that has the commit that name stands for.
-func (src *sources) openGit(ctx context.Context, w *formula.Ware, name string) (*git.Repo, git.ID, error) {
-	path, local := gitPath(w)
+// A gitFetch is one fetch of a git source, with its submodules.
+type gitFetch struct {
+	src    *sources
+	w      *formula.Ware
+	name   string // for messages
+	opened []*git.Repo
+}
+
+func (g *gitFetch) close() {
+	for _, r := range g.opened {
+		r.Close()
+	}
+}
+
+// open opens a repository that has the commit that name stands for.
+func (g *gitFetch) open(ctx context.Context, name string) (repo *git.Repo, id git.ID, err error) {
+	path, local := gitPath(g.w)
 	if !local {
-		return nil, "", errors.New("not yet")
+		repo, id, err = g.remote(ctx, g.w.Source.Git, name)
+	} else if repo, err = git.Open(path); err == nil {
+		if id, err = repo.Resolve(name); err != nil {
+			repo.Close()
+		}
+	}
+	if err != nil {
+		return nil, "", unavailableError{err}
+	}
+	g.opened = append(g.opened, repo)
+	return repo, id, nil
+}
+
+// remote opens the copy of another machine's repository, after fetching what name
+// stands for if it is not in it. What may pass is tried again, with pauses.
+func (g *gitFetch) remote(ctx context.Context, rawURL, name string) (*git.Repo, git.ID, error) {
+	o := gitremote.Options{
+		Dir: filepath.Join(g.src.o.CacheDir, "git"), Client: g.src.o.HTTPClient, Offline: g.src.o.Offline,
+		MaxBytes: g.src.o.MaxDownload, Stall: stallTime, Progress: g.src.report(g.w.Addr, PhaseFetch),
+	}
+	if o.Client == nil {
+		o.Client = newHTTPClient()
+	}
+	if o.MaxBytes == 0 {
+		o.MaxBytes = DefaultMaxDownload
+	}
+	for try := 1; ; try++ {
+		repo, id, err := gitremote.Open(ctx, rawURL, name, o)
+		var passing *gitremote.TemporaryError
+		switch {
+		case errors.Is(err, gitremote.ErrOffline):
+			return nil, "", fmt.Errorf("fetching %s needs the network, which --offline forbids", redactURL(rawURL))
+		case err == nil || ctx.Err() != nil || !errors.As(err, &passing) || try == downloadTries:
+			return repo, id, err
+		}
+		if err := pauseTimer(ctx, pauseFor(try, retryAfter{err, passing.After})); err != nil {
+			return nil, "", err
+		}
+	}
+}
+
+// submodule opens a repository that a commit names. What comes from another machine
+// cannot name a place on this one.
+func (g *gitFetch) submodule(ctx context.Context, parent, rawURL string, commit git.ID) (*git.Repo, error) {
+	repo, err := g.openModule(ctx, parent, rawURL, commit)
+	if err != nil {
+		return nil, unavailableError{err}
+	}
+	g.opened = append(g.opened, repo)
+	return repo, nil
+}
+
+func (g *gitFetch) openModule(ctx context.Context, parent, rawURL string, commit git.ID) (*git.Repo, error) {
+	path, local := localGit(rawURL, "/")
+	if !local {
+		repo, _, err := g.remote(ctx, rawURL, commit.String())
+		return repo, err
+	}
+	if _, local := localGit(parent, "/"); !local {
+		return nil, errors.New("it names a directory of this machine, which a repository of another one cannot")
 	}
 	repo, err := git.Open(path)
-	if err != nil {
-		return nil, "", unavailableError{err}
-	}
-	id, err := repo.Resolve(name)
-	if err != nil {
+	if err == nil && !repo.Objects.Has(commit) {
 		repo.Close()
-		return nil, "", unavailableError{err}
+		err = fmt.Errorf("it has no commit %s", commit)
 	}
-	return repo, id, nil
+	return repo, err
+}
+
+func (g *gitFetch) options() git.Options {
+	s := g.w.Source
+	filters, _ := pack.ParseFilters(s.Filters) // a mistake in them was told when the formula was read
+	o := git.Options{
+		Options: pack.Options{
+			Filters: filters, Include: s.Include, Exclude: s.Exclude,
+			Progress: g.src.report(g.w.Addr, PhaseUnpack).entries(),
+		},
+		Name:         g.name,
+		Subdir:       s.Subdir,
+		NoSubmodules: s.NoSubmodules,
+		MaxBytes:     g.src.o.MaxDownload,
+		Submodule:    g.submodule,
+	}
+	if _, local := gitPath(g.w); !local {
+		o.URL = s.Git
+	}
+	return o
 }
 
 // refHint adds to an error about an unknown ref which there are.
@@ -103,17 +198,6 @@ func refHint(err error) error {
 		return fmt.Errorf("%w, there is: %s", err, strings.Join(slices.Compact(ref.Known), ", "))
 	}
 	return err
-}
-
-func (p *packer) gitOptions(w *formula.Ware, progress progressFunc) git.Options {
-	filters, _ := pack.ParseFilters(w.Source.Filters)
-	return git.Options{
-		Options:      pack.Options{Filters: filters, Include: w.Source.Include, Exclude: w.Source.Exclude, Progress: progress.entries()},
-		Name:         redactURL(w.Source.Git),
-		Subdir:       w.Source.Subdir,
-		NoSubmodules: w.Source.NoSubmodules,
-		MaxBytes:     p.o.MaxDownload,
-	}
 }
 
 // gitEntry is the lock file's entry for a git source, without what it resolves to.

@@ -67,6 +67,9 @@ func failDiag(w *formula.Ware, err error) *hcl.Diagnostic {
 	case errors.Is(err, ErrMismatch):
 		summary = "Hash mismatch"
 		hint = " If the source was meant to change, correct sha256 or run kiln update " + w.Addr + "."
+		if w.Source.Kind == formula.SourceGit {
+			hint = " A commit does not change: the lock file was edited, or made by a kiln that read it otherwise. To believe the repository, run kiln update " + w.Addr + "."
+		}
 	case errors.Is(err, warehouse.ErrMissing), errors.Is(err, ErrUnavailable):
 		summary = "Ware unavailable"
 	}

@@ -3,10 +3,14 @@ package main
 import (
 	"flag"
 	"fmt"
+	"io"
 	"net/http"
+	"net/http/cgi"
 	"net/http/httptest"
 	"os"
+	osexec "os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -20,7 +24,7 @@ func TestMain(m *testing.M) {
 
 // TestScript runs testdata/script/VERB_TOPIC.txtar. Each script has a work
 // directory of its own, no HOME, and kiln's directories below $WORK/kiln. What lies
-// in $WORK/www is served at $HTTP.
+// in $WORK/www is served at $HTTP, what lies in $WORK/www/git by git's own server.
 func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:           "testdata/script",
@@ -45,10 +49,26 @@ func TestScript(t *testing.T) {
 			}
 			env.Setenv("EXAMPLES", examples)
 			env.Setenv("TMPDIR", env.WorkDir+"/.tmp")
-			www := httptest.NewServer(http.FileServer(http.Dir(env.WorkDir + "/www")))
+			www := httptest.NewServer(serve(env.WorkDir + "/www"))
 			env.Defer(www.Close)
 			env.Setenv("HTTP", www.URL)
 			return os.MkdirAll(env.WorkDir+"/.tmp", 0o700)
 		},
+	})
+}
+
+func serve(dir string) http.Handler {
+	files := http.FileServer(http.Dir(dir))
+	path, _ := osexec.Command("git", "--exec-path").Output() // no git: scripts that need it skip
+	repos := &cgi.Handler{
+		Path: strings.TrimSpace(string(path)) + "/git-http-backend", Root: "/git", Stderr: io.Discard,
+		Env: []string{"GIT_PROJECT_ROOT=" + dir + "/git", "GIT_HTTP_EXPORT_ALL=1", "GIT_PROTOCOL=version=2", "GIT_CONFIG_GLOBAL=/dev/null"},
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/git/") {
+			repos.ServeHTTP(w, r)
+			return
+		}
+		files.ServeHTTP(w, r)
 	})
 }

@@ -17,16 +17,16 @@ const Packtype = "git"
 type Options struct {
 	pack.Options        // of Include and Exclude, paths below Subdir
 	Name         string // of the repository, for errors
+	URL          string // of the repository, for submodules with relative urls; "": of the remote "origin", or its path
 	Subdir       string // a directory in the commit, also within a submodule; "": all of it
 	NoSubmodules bool   // a submodule is an empty directory
 	MaxBytes     int64  // content of all files; 0: pack.DefaultMaxBytes
 	MaxEntries   int64  // 0: pack.DefaultMaxEntries
 	// Submodule opens a repository that has the commit of a submodule, by the url
-	// that .gitmodules has for it, resolved against that of its parent. parent is a
-	// Repo that was opened here or the first. The caller of Checkout closes what it
-	// opens, after Checkout has returned. nil: only those that git keeps within the
-	// repository are found.
-	Submodule func(ctx context.Context, parent *Repo, url string, commit ID) (*Repo, error)
+	// that .gitmodules has for it, resolved against parent, the url or path of the
+	// repository that has it. Who calls Checkout closes what it opens, after Checkout
+	// has returned. nil: only those that git keeps within the repository are found.
+	Submodule func(ctx context.Context, parent, url string, commit ID) (*Repo, error)
 }
 
 // Checkout makes a ware of a commit: of its tree as it is, without the conversions
@@ -42,6 +42,9 @@ func (r *Repo) Checkout(ctx context.Context, l *warehouse.Local, commit ID, o Op
 }
 
 func (r *Repo) checkout(ctx context.Context, l *warehouse.Local, commit ID, o Options) (rec warehouse.Record, err error) {
+	if o.URL == "" {
+		o.URL = r.origin()
+	}
 	if o.MaxEntries == 0 {
 		o.MaxEntries = pack.DefaultMaxEntries
 	}

@@ -75,6 +75,14 @@ func (r *Repo) local(m module, commit ID) *Repo {
 	return sub
 }
 
+// shown returns a url without its password.
+func shown(text string) string {
+	if u, err := url.Parse(text); err == nil {
+		return u.Redacted()
+	}
+	return text
+}
+
 // RelativeURL resolves the url of a submodule, which may begin with "./" or "../",
 // against the url or path of the repository that names it. It stays on that one's host.
 func RelativeURL(parent, child string) (string, error) {

@@ -20,6 +20,7 @@ type Repo struct {
 	dir     string // the repository's own directory, "….git"
 	common  string // of a work tree added to another repository, that one's
 	size    int    // bytes of an id
+	remote  string // url of the remote "origin", or ""
 }
 
 // Open opens the repository at path: a work tree, or a directory as git init --bare
@@ -44,6 +45,18 @@ func Open(path string) (*Repo, error) {
 
 // Close closes the repository's files.
 func (r *Repo) Close() error { return r.Objects.Close() }
+
+// origin is where the repository is from, or if it is from nowhere its own path: git
+// resolves relative urls of submodules against that.
+func (r *Repo) origin() string {
+	switch {
+	case r.remote != "":
+		return r.remote
+	case filepath.Base(r.dir) == ".git":
+		return filepath.Dir(r.dir)
+	}
+	return r.dir
+}
 
 func findDir(path string) (string, error) {
 	info, err := os.Stat(path)
@@ -111,6 +124,8 @@ func (r *Repo) readConfig() error {
 	var unknown []string
 	for _, s := range settings {
 		switch {
+		case s.section == "remote" && s.name == "origin" && s.key == "url":
+			r.remote = s.value
 		case s.section == "core" && s.key == "repositoryformatversion":
 			version = s.value
 		case s.section != "extensions" || s.name != "":

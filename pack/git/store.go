@@ -170,6 +170,9 @@ func (s *Store) Read(id ID, want Kind, limit int64) ([]byte, error) {
 	return data, nil
 }
 
+// ReadAny returns an object of any kind.
+func (s *Store) ReadAny(id ID, limit int64) (Kind, []byte, error) { return s.read(id, limit) }
+
 func (s *Store) read(id ID, limit int64) (k Kind, data []byte, err error) {
 	p, off, path, err := s.find(id)
 	switch {

@@ -36,7 +36,7 @@ func (t *treeWalk) close() {
 // A place is a directory in the commit.
 type place struct {
 	repo    *Repo
-	url     string // "": the first repository
+	url     string // of the repository
 	time    int64  // of the commit it is from
 	modules modules
 	rel     string // its path in its own repository, "" or with a slash at its end
@@ -48,7 +48,7 @@ type place struct {
 
 // commit sends the tree of a commit, or what Subdir names of it.
 func (t *treeWalk) commit(r *Repo, id ID) error {
-	at := place{repo: r}
+	at := place{repo: r, url: t.o.URL}
 	entries, err := t.enter(&at, id)
 	if err != nil {
 		return err
@@ -154,7 +154,7 @@ func (t *treeWalk) open(at place, e TreeEntry) (*place, []TreeEntry, error) {
 	}
 	entries, err := t.enter(&at, e.ID)
 	if err != nil {
-		return fail(fmt.Errorf("submodule %s: commit %s: %w", at.url, e.ID, err))
+		return fail(fmt.Errorf("submodule %s: commit %s: %w", shown(at.url), e.ID, err))
 	}
 	return &at, entries, nil
 }
@@ -168,19 +168,24 @@ func (t *treeWalk) module(at *place, path string, commit ID) error {
 	if at.within++; at.within > maxModules {
 		return fmt.Errorf("submodules nest more than %d deep", maxModules)
 	}
+	parent := at.url
+	var err error
+	if at.url, err = RelativeURL(parent, m.url); err != nil {
+		return err
+	}
 	if sub := at.repo.local(m, commit); sub != nil {
 		t.opened = append(t.opened, sub)
-		at.repo, at.url = sub, m.url
+		at.repo = sub
 		return nil
 	}
 	if t.o.Submodule == nil {
-		return fmt.Errorf("%s is not within the repository; git submodule update fetches it", m.url)
+		return fmt.Errorf("%s is not within the repository; git submodule update fetches it", shown(at.url))
 	}
-	sub, err := t.o.Submodule(t.ctx, at.repo, m.url, commit)
+	sub, err := t.o.Submodule(t.ctx, parent, at.url, commit)
 	if err != nil {
-		return err
+		return fmt.Errorf("%s: %w", shown(at.url), err)
 	}
-	at.repo, at.url = sub, m.url
+	at.repo = sub
 	return nil
 }
 
