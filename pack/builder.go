@@ -37,6 +37,9 @@ type BuildOptions struct {
 	// RatioFloor are refused. May be nil. It is called from one goroutine.
 	Packed   func() int64
 	MaxRatio int64 // 0: DefaultMaxRatio; negative: no limit, for packed forms of known content
+	// Visit, if not nil, is called by Commit with the fileset, which is then
+	// discarded: the warehouse keeps nothing.
+	Visit func(*Fileset) error
 	// Replace lets an entry take the place of what was added before at its path,
 	// and Remove and Clear take entries away: for layers. Without it a path that
 	// comes twice is an error.
@@ -124,20 +127,33 @@ func (b *Builder) Close() error {
 
 // Commit moves the fileset into the warehouse as a ware. Nothing can be added after.
 func (b *Builder) Commit() (warehouse.Record, error) {
-	if err := cmp.Or(b.failed, b.crew.drain(), b.ctx.Err()); err != nil {
+	if err := b.complete(); err != nil {
 		return warehouse.Record{}, err
 	}
-	b.closeBeyond(1)
-	b.entries.Add(1) // the root
-	if err := b.leaveAll(b.root); err != nil {
-		return warehouse.Record{}, err
+	r := b.result(&b.root.dir, false)
+	rec := b.record(r, &b.root.dir)
+	if b.o.Visit != nil {
+		list, err := newListing(rec.Dirs)
+		if err == nil {
+			err = b.o.Visit(&Fileset{list, r, b.staged, ErrChanged})
+		}
+		return rec.WithoutDirs(), err
 	}
-	rec := b.record(b.result(&b.root.dir, false), &b.root.dir)
 	err := commit(b.ctx, b.l, b.staged, rec)
 	if err == nil {
 		b.staged = ""
 	}
 	return rec.WithoutDirs(), err
+}
+
+// complete writes what is to be written and gives the fileset its ids.
+func (b *Builder) complete() error {
+	if err := cmp.Or(b.failed, b.crew.drain(), b.ctx.Err()); err != nil {
+		return err
+	}
+	b.closeBeyond(1)
+	b.entries.Add(1) // the root
+	return b.leaveAll(b.root)
 }
 
 // Add adds an entry; of a file, it reads e.Size bytes of content. Entries may come in

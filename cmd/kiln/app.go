@@ -52,6 +52,23 @@ func (a *app) colored() bool {
 	return a.terminal() != nil && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 }
 
+// coloredStdout is colored for stdout.
+func (a *app) coloredStdout() bool {
+	switch a.color {
+	case "always":
+		return true
+	case "never":
+		return false
+	}
+	return a.stdoutTerminal() && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+}
+
+// stdoutTerminal reports whether stdout is a terminal.
+func (a *app) stdoutTerminal() bool {
+	f, ok := plainWriter(a.stdout).(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
 // terminal returns stderr if it is a terminal, else nil.
 func (a *app) terminal() *os.File {
 	if a.tty != nil {

@@ -15,6 +15,8 @@ import (
 const (
 	codeOK               = 0
 	codeError            = 1
+	codeDiffer           = 1 // of kiln ware diff, as of diff(1)
+	codeTrouble          = 3
 	codeStepFailed       = 100
 	codeTimedOut         = 101
 	codeMismatch         = 102
@@ -30,7 +32,8 @@ var exitCodes = []struct {
 	meaning string
 }{
 	{codeOK, "done"},
-	{codeError, "wrong usage, a mistake in the formula, or any error not named below"},
+	{codeError, "wrong usage, a mistake in the formula, or any error not named below; of kiln ware diff: there are differences"},
+	{codeTrouble, "kiln ware diff: the two could not be compared, and nothing below says why"},
 	{codeStepFailed, "a step failed"},
 	{codeTimedOut, "every step that failed took longer than its timeout"},
 	{codeMismatch, "a hash did not match, or a ware was changed on disk"},

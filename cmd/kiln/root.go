@@ -45,7 +45,7 @@ func newRootCmd(a *app) *cobra.Command {
 	}
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
-	root.PersistentFlags().Var(&a.color, "color", "colour on stderr: auto, always or never")
+	root.PersistentFlags().Var(&a.color, "color", "colour on terminals: auto, always or never")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return withHint(err, "See: "+cmd.CommandPath()+" --help")
 	})

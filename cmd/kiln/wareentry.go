@@ -1,16 +1,22 @@
 package main
 
 import (
+	"bytes"
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
+	"io"
 	"time"
 	"unicode/utf8"
 
 	"github.com/kilnbuild/kiln/pack"
 )
 
-// timeLayout is how times are shown to people.
-const timeLayout = "2006-01-02 15:04:05"
+// How times are shown to people: where a second is fine enough, and where it is not.
+const (
+	timeLayout = "2006-01-02 15:04:05"
+	fineLayout = "2006-01-02 15:04:05.999999999"
+)
 
 // An entryDoc is an entry of a ware in JSON, docs/formats.md.
 type entryDoc struct {
@@ -99,4 +105,16 @@ func modeText(e *pack.ListedEntry) string {
 		}
 	}
 	return string(b)
+}
+
+// writeJSONLine writes v as JSON on a line of its own, without ending it.
+func writeJSONLine(w io.Writer, v any) error {
+	var line bytes.Buffer
+	enc := json.NewEncoder(&line)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(w, "\n%s", bytes.TrimSpace(line.Bytes()))
+	return err
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -124,21 +123,16 @@ func (a *app) entriesText(f *pack.Fileset, e pack.ListedEntry) error {
 func entriesJSON(w io.Writer, f *pack.Fileset, e pack.ListedEntry) error {
 	out := bufio.NewWriter(w)
 	fmt.Fprintf(out, "{\"id\": %q, \"tree\": %q, \"entries\": [", f.ID, f.Tree)
-	comma := "\n"
+	comma := ""
 	for e, err := range f.Below(e) {
 		if err != nil {
 			return errors.Join(out.Flush(), err)
 		}
-		var line strings.Builder
-		enc := json.NewEncoder(&line)
-		enc.SetEscapeHTML(false)
-		if err := enc.Encode(entryDocument(&e)); err != nil {
+		out.WriteString(comma)
+		if err := writeJSONLine(out, entryDocument(&e)); err != nil {
 			return err
 		}
-		if _, err := out.WriteString(comma + strings.TrimSpace(line.String())); err != nil {
-			return err
-		}
-		comma = ",\n"
+		comma = ","
 	}
 	fmt.Fprint(out, "\n]}\n")
 	return out.Flush()
