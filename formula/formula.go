@@ -36,6 +36,7 @@ const (
 	SourcePath    SourceKind = "path"
 	SourceURL     SourceKind = "url"
 	SourceGit     SourceKind = "git"
+	SourceOCI     SourceKind = "oci"
 	SourceID      SourceKind = "id"
 )
 
@@ -44,8 +45,8 @@ type Source struct {
 	Kind         SourceKind
 	Builtin      string   // builtin: the name of a ware inside kiln
 	Path         string   // path: as written; a directory or a single file
-	Include      []string // path, git: patterns (doublestar); empty means everything
-	Exclude      []string // path, git: patterns; they win over Include
+	Include      []string // path, git, oci: patterns (doublestar); empty means everything
+	Exclude      []string // path, git, oci: patterns; they win over Include
 	URL          string   // url: http, https or file
 	SHA256       string   // url: 64 hex digits of the bytes fetched, or ""
 	Strip        int      // url: leading path components dropped from each entry
@@ -53,6 +54,8 @@ type Source struct {
 	Ref          string   // git: a branch, a tag or a commit; "" is HEAD
 	Subdir       string   // git: a directory in the commit, clean; "" for all of it
 	NoSubmodules bool     // git: submodules are left out
+	OCI          string   // oci: an image, as ParseImageRef reads it
+	Platform     string   // oci: linux/ARCHITECTURE[/VARIANT]; "" is this machine's
 	ID           string   // id: a ware id
 	Filters      string   // pack filters, "uid=keep,mtime=keep"; "" for the defaults
 	Range        hcl.Range

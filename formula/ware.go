@@ -15,13 +15,14 @@ import (
 
 type wareBlock struct{ decl }
 
-var sourceKinds = []string{"builtin", "path", "url", "git", "id"}
+var sourceKinds = []string{"builtin", "path", "url", "git", "oci", "id"}
 
 // belongsTo says which kinds of source an attribute of a ware block goes with.
 var belongsTo = map[string][]string{
-	"include": {"path", "git"}, "exclude": {"path", "git"},
+	"include": {"path", "git", "oci"}, "exclude": {"path", "git", "oci"},
 	"sha256": {"url"}, "strip": {"url"},
 	"ref": {"git"}, "subdir": {"git"}, "submodules": {"git"},
+	"platform": {"oci"},
 }
 
 // anySource is "builtin, path … and id".
@@ -74,6 +75,7 @@ func (s *scope) source(w *wareBlock) (Source, bool) {
 	src.Include, src.Exclude = s.patterns(w.attr("include")), s.patterns(w.attr("exclude"))
 	src.SHA256, src.Strip = s.sha256(w.attr("sha256")), s.strip(w.attr("strip"))
 	s.gitAttributes(&src, w)
+	src.Platform = s.platform(w)
 	if attr := w.attr("filters"); attr != nil {
 		src.Filters = s.filters(attr.Expr)
 	}
@@ -96,6 +98,9 @@ func (s *scope) sourceText(src *Source, text string, at hcl.Range) bool {
 	case SourceGit:
 		src.Git = text
 		return s.checkGit(text, at)
+	case SourceOCI:
+		src.OCI = text
+		return s.checkOCI(text, at)
 	case SourceID:
 		src.ID = text
 		if _, err := warehouse.ParseWareID(text); err != nil {

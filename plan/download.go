@@ -59,6 +59,8 @@ type retryAfter struct {
 	after time.Duration
 }
 
+func (e retryAfter) Unwrap() error { return e.error }
+
 // get fetches rawURL, of scheme http, https or file. wantSHA256, if not "", is what
 // the bytes must hash to. Failures that may pass are tried again, with pauses.
 // progress, if not nil, is called with the bytes fetched and the total, or -1.
@@ -75,11 +77,21 @@ func (d *downloader) get(ctx context.Context, rawURL, wantSHA256 string, progres
 	default:
 		return nil, fmt.Errorf("fetch %s: scheme %q is not supported, use http, https or file", redactURL(rawURL), u.Scheme)
 	}
-	f, err := newDownloadFile(d.dir)
+	dl, err := d.fetch(ctx, u, open, wantSHA256, progress)
 	if err != nil {
 		return nil, fmt.Errorf("fetch %s: %w", redactURL(rawURL), err)
 	}
-	dl := &download{file: f, name: baseName(u.Path)}
+	dl.name = baseName(u.Path)
+	return dl, nil
+}
+
+// fetch is get for what open opens. Its errors do not name u.
+func (d *downloader) fetch(ctx context.Context, u *url.URL, open opener, wantSHA256 string, progress func(done, total int64)) (*download, error) {
+	f, err := newDownloadFile(d.dir)
+	if err != nil {
+		return nil, err
+	}
+	dl := &download{file: f}
 	for try := 1; ; try++ {
 		dl.sha256, err = d.try(ctx, u, open, f, wantSHA256 != "", progress)
 		var final finalError
@@ -92,14 +104,14 @@ func (d *downloader) get(ctx context.Context, rawURL, wantSHA256 string, progres
 		}
 	}
 	if err == nil && wantSHA256 != "" && dl.sha256 != wantSHA256 {
-		err = mismatchError{fmt.Errorf("the bytes have sha256 %s, the formula wants %s", dl.sha256, wantSHA256)}
+		err = mismatchError{fmt.Errorf("the bytes have sha256 %s, wanted is %s", dl.sha256, wantSHA256)}
 	}
 	if err == nil {
 		_, err = f.Seek(0, io.SeekStart)
 	}
 	if err != nil {
 		dl.remove()
-		return nil, fmt.Errorf("fetch %s: %w", redactURL(rawURL), err)
+		return nil, err
 	}
 	return dl, nil
 }

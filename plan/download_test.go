@@ -105,7 +105,7 @@ func TestDownloadFailures(t *testing.T) {
 		{"missing", http.NotFound, 1, "the server answered 404 Not Found"},
 		{"broken", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) }, 4, "500 Internal Server Error"},
 		{"busy", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(429) }, 4, "429 Too Many Requests"},
-		{"error page", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "<html>") }, 1, "the formula wants " + hexSum("hello")},
+		{"error page", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "<html>") }, 1, "wanted is " + hexSum("hello")},
 		{"partial", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(206); io.WriteString(w, "he") }, 1, "206 Partial Content"},
 		{"dropped", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "100")

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -87,6 +88,12 @@ func (src *sources) fetch(ctx context.Context, s *source) error {
 		e, err = src.fetchGit(ctx, w, s.entry.Commit)
 		if got = e.ID; err == nil && got != s.id {
 			err = mismatchError{fmt.Errorf("commit %s of %s gives %s, the lock file names %s", e.Commit, redactURL(w.Source.Git), got, s.id)}
+		}
+	case formula.SourceOCI:
+		var e LockEntry
+		e, err = src.fetchOCI(ctx, w, cmp.Or(s.entry.Manifest, s.entry.Digest))
+		if got = e.ID; err == nil && got != s.id {
+			err = mismatchError{fmt.Errorf("image %s of %s gives %s, the lock file names %s", e.Digest, w.Source.OCI, got, s.id)}
 		}
 	case formula.SourcePath:
 		got, err = src.packs.ingest(ctx, w, src.lockPath, src.report(w.Addr, PhaseStore))

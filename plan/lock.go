@@ -29,7 +29,7 @@ const lockHeader = `# What the sources of this formula resolved to. kiln writes 
 # it: commit it. "kiln update" resolves anew.
 `
 
-// A LockEntry is what one url, git or builtin source resolved to, with as much of the
+// A LockEntry is what one url, git, oci or builtin source resolved to, with as much of the
 // source as tells whether the formula still means the same.
 type LockEntry struct {
 	Builtin string
@@ -40,8 +40,13 @@ type LockEntry struct {
 
 	Git, Ref, Subdir string // git: as in the formula; the url without the password
 	NoSubmodules     bool
-	Include, Exclude string // git: patterns, see joinPatterns
+	Include, Exclude string // git, oci: patterns, see joinPatterns
 	Commit           string // git: 40 or 64 hex digits
+
+	OCI      string // as in the formula
+	Platform string // oci: never left out
+	Digest   string // oci: of what the reference named, an index or a manifest
+	Manifest string // oci: of the manifest for the platform; "" if it is Digest
 
 	ID warehouse.WareID
 }
@@ -50,10 +55,15 @@ type LockEntry struct {
 func (e LockEntry) matches(src formula.Source) bool {
 	switch src.Kind {
 	case formula.SourceBuiltin:
-		return e.Builtin == src.Builtin && e.URL == "" && e.Git == ""
+		return e.Builtin == src.Builtin && e.URL == "" && e.Git == "" && e.OCI == ""
 	case formula.SourceGit:
 		want := gitEntry(src)
 		want.Commit, want.ID = e.Commit, e.ID
+		want.Filters, e.Filters = canonicalFilters(want.Filters), canonicalFilters(e.Filters)
+		return e == want
+	case formula.SourceOCI:
+		want := ociEntry(src)
+		want.Digest, want.Manifest, want.ID = e.Digest, e.Manifest, e.ID
 		want.Filters, e.Filters = canonicalFilters(want.Filters), canonicalFilters(e.Filters)
 		return e == want
 	case formula.SourceURL:
@@ -88,6 +98,11 @@ type lockSchema struct {
 		Include    []string `hcl:"include,optional"`
 		Exclude    []string `hcl:"exclude,optional"`
 		Commit     *string  `hcl:"commit"`
+
+		OCI      *string `hcl:"oci"`
+		Platform *string `hcl:"platform"`
+		Digest   *string `hcl:"digest"`
+		Manifest *string `hcl:"manifest"`
 
 		ID string `hcl:"id"`
 
@@ -173,10 +188,12 @@ func (l *lockFile) decode(file *hcl.File) hcl.Diagnostics {
 		switch _, twice := l.entries[w.Addr]; {
 		case err != nil:
 			wrong(fmt.Sprintf("The id of %s cannot be read: %s.", w.Addr, err))
-		case !oneSet(w.Builtin, w.URL, w.Git):
-			wrong(fmt.Sprintf("%s must have one of builtin, url and git.", w.Addr))
+		case !oneSet(w.Builtin, w.URL, w.Git, w.OCI):
+			wrong(fmt.Sprintf("%s must have one of builtin, url, git and oci.", w.Addr))
 		case deref(w.Git) != "" && !wholeCommit.MatchString(deref(w.Commit)):
 			wrong(fmt.Sprintf("The commit of %s is none.", w.Addr))
+		case deref(w.OCI) != "" && !wholeDigests(deref(w.Digest), deref(w.Manifest)):
+			wrong(fmt.Sprintf("The digest of %s is none.", w.Addr))
 		case twice:
 			wrong(fmt.Sprintf("%s is in the file twice.", w.Addr))
 		}
@@ -186,6 +203,7 @@ func (l *lockFile) decode(file *hcl.File) hcl.Diagnostics {
 			Git: deref(w.Git), Ref: deref(w.Ref), Subdir: deref(w.Subdir), Commit: deref(w.Commit),
 			NoSubmodules: w.Submodules != nil && !*w.Submodules,
 			Include:      joinPatterns(w.Include), Exclude: joinPatterns(w.Exclude),
+			OCI: deref(w.OCI), Platform: deref(w.Platform), Digest: deref(w.Digest), Manifest: deref(w.Manifest),
 		}
 	}
 	return diags
@@ -265,10 +283,14 @@ func formatLock(entries map[string]LockEntry) []byte {
 		if e.NoSubmodules {
 			b.SetAttributeValue("submodules", cty.False)
 		}
+		setString("oci", e.OCI)
+		setString("platform", e.Platform)
 		setStrings("include", e.Include)
 		setStrings("exclude", e.Exclude)
 		setString("filters", e.Filters)
 		setString("commit", e.Commit)
+		setString("digest", e.Digest)
+		setString("manifest", e.Manifest)
 		setString("sha256", e.SHA256)
 		setString("id", e.ID.String())
 	}

@@ -46,6 +46,8 @@ type sources struct {
 	lockPath string
 	progress sync.Mutex
 	sweep    sync.Once
+
+	registries sync.Map // by repository: what has been found out of each
 }
 
 // A source is what one or more wares name alike. It is resolved once.
@@ -53,6 +55,9 @@ type source struct {
 	wares []*formula.Ware
 	entry LockEntry // of what is locked: what the lock file has or will have
 	id    warehouse.WareID
+	// digest, of an image that is resolved anew for another platform or with other
+	// filters, is what its reference was locked to before; "" to ask again.
+	digest string
 }
 
 // Resolve finds the ware id of every ware of f and makes the plan. Sources are
@@ -192,12 +197,12 @@ func (src *sources) jobs() int {
 }
 
 func locks(k formula.SourceKind) bool {
-	return k == formula.SourceURL || k == formula.SourceBuiltin || k == formula.SourceGit
+	return k == formula.SourceURL || k == formula.SourceBuiltin || k == formula.SourceGit || k == formula.SourceOCI
 }
 
 // pinned reports whether a source can only ever be what it is locked to.
 func pinned(s formula.Source) bool {
-	return s.Kind == formula.SourceURL && s.SHA256 != "" || pinnedGit(s)
+	return s.Kind == formula.SourceURL && s.SHA256 != "" || pinnedGit(s) || pinnedOCI(s)
 }
 
 // known takes over the lock file's entry for s if there is one that holds.
@@ -213,6 +218,8 @@ func (src *sources) known(s *source, locked map[string]LockEntry) bool {
 		if e, ok := locked[w.Addr]; ok && e.matches(w.Source) {
 			s.entry, s.id = e, e.ID
 			return true
+		} else if ok && e.OCI != "" && e.OCI == w.Source.OCI {
+			s.digest = e.Digest
 		}
 	}
 	return false

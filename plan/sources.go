@@ -32,6 +32,8 @@ func sourceKey(w *formula.Ware) (string, error) {
 			at = s.Git
 		}
 		return fmt.Sprintf("git\x00%s\x00%s\x00%s\x00%t\x00%s\x00%q\x00%q", at, s.Ref, s.Subdir, s.NoSubmodules, s.Filters, s.Include, s.Exclude), nil
+	case formula.SourceOCI:
+		return fmt.Sprintf("oci\x00%s\x00%s\x00%s\x00%q\x00%q", imagePlace(w), s.Platform, s.Filters, s.Include, s.Exclude), nil
 	case formula.SourceID:
 		return "id\x00" + s.ID, nil
 	}
@@ -60,6 +62,9 @@ func (src *sources) resolve(ctx context.Context, s *source) (err error) {
 	case formula.SourceGit:
 		s.entry, err = src.fetchGit(ctx, w, "")
 		s.id = s.entry.ID
+	case formula.SourceOCI:
+		s.entry, err = src.fetchOCI(ctx, w, s.digest)
+		s.id = s.entry.ID
 	case formula.SourceID:
 		if s.id, err = warehouse.ParseWareID(w.Source.ID); err == nil {
 			err = src.packs.has(s.id)
@@ -73,18 +78,11 @@ func (src *sources) fetchURL(ctx context.Context, w *formula.Ware, sha256 string
 	if src.o.Offline && !strings.HasPrefix(w.Source.URL, "file:") {
 		return LockEntry{}, unavailableError{fmt.Errorf("fetching %s needs the network, which --offline forbids", redactURL(w.Source.URL))}
 	}
-	dir := filepath.Join(src.o.CacheDir, "download")
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	dir, err := src.downloadDir()
+	if err != nil {
 		return LockEntry{}, err
 	}
-	src.sweep.Do(func() { sweepDownloads(dir) })
-	d := &downloader{client: src.o.HTTPClient, dir: dir, max: src.o.MaxDownload, stall: stallTime, pause: pauseTimer}
-	if d.client == nil {
-		d.client = newHTTPClient()
-	}
-	if d.max == 0 {
-		d.max = DefaultMaxDownload
-	}
+	d := src.downloader(dir)
 	dl, err := d.get(ctx, w.Source.URL, strings.ToLower(sha256), src.report(w.Addr, PhaseFetch))
 	src.end(w.Addr, PhaseFetch, err)
 	if err != nil {
@@ -100,6 +98,28 @@ func (src *sources) fetchURL(ctx context.Context, w *formula.Ware, sha256 string
 		URL: redactURL(w.Source.URL), Strip: w.Source.Strip, Filters: w.Source.Filters,
 		SHA256: dl.sha256, ID: id,
 	}, err
+}
+
+// downloadDir returns the directory for files being fetched. What killed kilns left in
+// it is removed, once.
+func (src *sources) downloadDir() (string, error) {
+	dir := filepath.Join(src.o.CacheDir, "download")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", err
+	}
+	src.sweep.Do(func() { sweepDownloads(dir) })
+	return dir, nil
+}
+
+func (src *sources) downloader(dir string) downloader {
+	d := downloader{client: src.o.HTTPClient, dir: dir, max: src.o.MaxDownload, stall: stallTime, pause: pauseTimer}
+	if d.client == nil {
+		d.client = newHTTPClient()
+	}
+	if d.max == 0 {
+		d.max = DefaultMaxDownload
+	}
+	return d
 }
 
 func (src *sources) builtin(w *formula.Ware) (Builtin, error) {

@@ -1,0 +1,174 @@
+package plan
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/kilnbuild/kiln/pack/oci"
+)
+
+// layersAtOnce is how many layers of one image are fetched at once: as docker, beyond
+// which registries begin to ask for patience.
+const layersAtOnce = 3
+
+// imageBlobs are the blobs of a repository, kept in the cache by their digests, so
+// that an update fetches what is new and several images share their base. They are
+// verified when they are read: a damaged file is fetched again.
+type imageBlobs struct {
+	dir      string // of the cache
+	registry *registry
+}
+
+// path is where a blob is kept.
+func (b *imageBlobs) path(d digest.Digest) string {
+	return filepath.Join(b.dir, d.Algorithm().String()+"-"+d.Encoded())
+}
+
+// Open opens a blob, fetching it if need be.
+func (b *imageBlobs) Open(ctx context.Context, d v1.Descriptor) (io.ReadCloser, error) {
+	if err := d.Digest.Validate(); err != nil {
+		return nil, fmt.Errorf("digest %q: %w", d.Digest, err)
+	}
+	f, err := os.Open(b.path(d.Digest))
+	if err == nil && !b.isWhole(f, d) {
+		f.Close()
+		b.forget(d.Digest)
+		err = fs.ErrNotExist
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return f, err
+	}
+	if err := b.fetch(ctx, d, nil); err != nil {
+		return nil, err
+	}
+	return os.Open(b.path(d.Digest))
+}
+
+// isWhole tells a file that a power cut left short. Manifests are small enough to be
+// read for it: nobody would notice before they are used.
+func (b *imageBlobs) isWhole(f *os.File, d v1.Descriptor) bool {
+	info, err := f.Stat()
+	if err != nil || d.Size >= 0 && info.Size() != d.Size {
+		return false
+	}
+	if info.Size() > maxImageManifest {
+		return true
+	}
+	verifier := d.Digest.Verifier()
+	if _, err := io.Copy(verifier, f); err != nil || !verifier.Verified() {
+		return false
+	}
+	_, err = f.Seek(0, io.SeekStart)
+	return err == nil
+}
+
+func (b *imageBlobs) has(d v1.Descriptor) bool {
+	info, err := os.Stat(b.path(d.Digest))
+	return err == nil && (d.Size < 0 || info.Size() == d.Size)
+}
+
+func (b *imageBlobs) forget(d digest.Digest) { os.Remove(b.path(d)) }
+
+// fetch brings a blob into the cache.
+func (b *imageBlobs) fetch(ctx context.Context, d v1.Descriptor, progress progressFunc) error {
+	var dl *download
+	var err error
+	if isManifest(d) {
+		dl, err = b.registry.manifest(ctx, d.Digest.String(), d.Digest)
+	} else {
+		dl, err = b.registry.blob(ctx, d, progress)
+	}
+	if err != nil {
+		return err
+	}
+	return b.keep(dl, d.Digest)
+}
+
+// keep puts what was fetched into its place. Another kiln may have done so meanwhile:
+// the bytes are the same.
+func (b *imageBlobs) keep(dl *download, d digest.Digest) error {
+	err := os.Rename(dl.file.Name(), b.path(d))
+	dl.file.Close()
+	return err
+}
+
+// resolve asks the registry what a tag names, and keeps it.
+func (b *imageBlobs) resolve(ctx context.Context, tag string) (v1.Descriptor, error) {
+	dl, err := b.registry.manifest(ctx, tag, "")
+	if err != nil {
+		return v1.Descriptor{}, err
+	}
+	info, err := dl.file.Stat()
+	if err != nil {
+		dl.remove()
+		return v1.Descriptor{}, err
+	}
+	d := v1.Descriptor{Digest: digest.NewDigestFromEncoded(digest.SHA256, dl.sha256), Size: info.Size()}
+	return d, b.keep(dl, d.Digest)
+}
+
+// isManifest tells what registries give as a manifest from what they give as a blob.
+// Of what is named by a digest alone nothing else is known.
+func isManifest(d v1.Descriptor) bool {
+	return d.MediaType == "" || slices.Contains(oci.ManifestTypes(), d.MediaType)
+}
+
+// fetchLayers brings the layers that are missing into the cache, some at a time.
+func (b *imageBlobs) fetchLayers(ctx context.Context, layers []oci.Layer, progress progressFunc) error {
+	var missing []v1.Descriptor
+	var total int64
+	for i := range layers {
+		d := layers[i].Descriptor()
+		if !b.has(d) && !slices.ContainsFunc(missing, func(m v1.Descriptor) bool { return m.Digest == d.Digest }) {
+			missing = append(missing, d)
+			total += d.Size
+		}
+	}
+	sum := &sumProgress{to: progress, total: total, done: make([]int64, len(missing))}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(layersAtOnce)
+	for i, d := range missing {
+		g.Go(func() error {
+			if err := b.fetch(ctx, d, sum.of(i)); err != nil {
+				return fmt.Errorf("layer %s: %w", d.Digest, err)
+			}
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+// sumProgress makes one progress out of those of several downloads.
+type sumProgress struct {
+	to    progressFunc
+	total int64
+	mu    sync.Mutex
+	done  []int64
+}
+
+func (s *sumProgress) of(i int) progressFunc {
+	if s.to == nil {
+		return nil
+	}
+	return func(done, _ int64) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.done[i] = done
+		var all int64
+		for _, n := range s.done {
+			all += n
+		}
+		s.to(all, s.total)
+	}
+}
