@@ -95,6 +95,10 @@ func (src *sources) fetch(ctx context.Context, s *source) error {
 		if got = e.ID; err == nil && got != s.id {
 			err = mismatchError{fmt.Errorf("image %s of %s gives %s, the lock file names %s", e.Digest, w.Source.OCI, got, s.id)}
 		}
+	case formula.SourceID, formula.SourceCatalog:
+		return src.fetchPacked(ctx, s)
+	case formula.SourceText:
+		_, err = src.packs.text(ctx, w.Source.Text, true)
 	case formula.SourcePath:
 		got, err = src.packs.ingest(ctx, w, src.lockPath, src.report(w.Addr, PhaseStore))
 		src.end(w.Addr, PhaseStore, err)
@@ -136,7 +140,7 @@ func (p *Plan) SaveLock(prune bool) ([]LockChange, hcl.Diagnostics) {
 	if prune {
 		keep = func(addr string) bool {
 			s := p.sources.byAddr[addr]
-			return s != nil && locks(s.wares[0].Source.Kind)
+			return s != nil && locks(s.wares[0].Source)
 		}
 	}
 	return saveLock(p.sources.lockPath, p.sources.lock, keep)

@@ -217,3 +217,11 @@ func splitPatterns(text string) []string {
 	}
 	return strings.Split(text, "\x00")
 }
+
+// Commit returns the commit that a git ware resolved to, or "" for any other ware.
+func (p *Plan) Commit(addr string) string {
+	if p.sources == nil || p.sources.byAddr[addr] == nil {
+		return ""
+	}
+	return p.sources.byAddr[addr].entry.Commit
+}

@@ -46,6 +46,7 @@ type sources struct {
 	lockPath string
 	progress sync.Mutex
 	sweep    sync.Once
+	spaces   sync.Map // workspace.Set by directory
 
 	registries sync.Map // by repository: what has been found out of each
 }
@@ -57,7 +58,8 @@ type source struct {
 	id    warehouse.WareID
 	// digest, of an image that is resolved anew for another platform or with other
 	// filters, is what its reference was locked to before; "" to ask again.
-	digest string
+	digest  string
+	mirrors []string // catalog: warehouse addresses that its module's mirrors name
 }
 
 // Resolve finds the ware id of every ware of f and makes the plan. Sources are
@@ -163,7 +165,7 @@ func (src *sources) resolveAll(ctx context.Context, jobs []*source, locked map[s
 	for i, s := range jobs {
 		if results[i] != nil {
 			diags = append(diags, failDiag(s.wares[0], results[i]))
-		} else if locks(s.wares[0].Source.Kind) {
+		} else if locks(s.wares[0].Source) {
 			src.relock(s, locked)
 		}
 	}
@@ -196,8 +198,10 @@ func (src *sources) jobs() int {
 	return max(4, 2*runtime.NumCPU())
 }
 
-func locks(k formula.SourceKind) bool {
-	return k == formula.SourceURL || k == formula.SourceBuiltin || k == formula.SourceGit || k == formula.SourceOCI
+// locks reports whether what a source resolves to is kept in the lock file.
+func locks(s formula.Source) bool {
+	return s.Kind == formula.SourceURL || s.Kind == formula.SourceBuiltin || s.Kind == formula.SourceOCI ||
+		s.Kind == formula.SourceGit && !s.Unlocked
 }
 
 // pinned reports whether a source can only ever be what it is locked to.
@@ -208,7 +212,7 @@ func pinned(s formula.Source) bool {
 // known takes over the lock file's entry for s if there is one that holds.
 func (src *sources) known(s *source, locked map[string]LockEntry) bool {
 	first := s.wares[0]
-	if !locks(first.Source.Kind) {
+	if !locks(first.Source) {
 		return false
 	}
 	if src.wantsUpdate(s) && !pinned(first.Source) {

@@ -31,11 +31,18 @@ func sourceKey(w *formula.Ware) (string, error) {
 		if !local {
 			at = s.Git
 		}
+		if s.Unlocked {
+			at = "\x00" + at
+		}
 		return fmt.Sprintf("git\x00%s\x00%s\x00%s\x00%t\x00%s\x00%q\x00%q", at, s.Ref, s.Subdir, s.NoSubmodules, s.Filters, s.Include, s.Exclude), nil
 	case formula.SourceOCI:
 		return fmt.Sprintf("oci\x00%s\x00%s\x00%s\x00%q\x00%q", imagePlace(w), s.Platform, s.Filters, s.Include, s.Exclude), nil
 	case formula.SourceID:
 		return "id\x00" + s.ID, nil
+	case formula.SourceText:
+		return "text\x00" + s.Text, nil
+	case formula.SourceCatalog:
+		return "catalog\x00" + s.Catalog + "\x00" + w.Dir, nil
 	}
 	return "", fmt.Errorf("resolve %s: unknown kind of source %q", w.Addr, s.Kind)
 }
@@ -65,30 +72,22 @@ func (src *sources) resolve(ctx context.Context, s *source) (err error) {
 	case formula.SourceOCI:
 		s.entry, err = src.fetchOCI(ctx, w, s.digest)
 		s.id = s.entry.ID
+	case formula.SourceText:
+		s.id, err = src.packs.text(ctx, w.Source.Text, false)
 	case formula.SourceID:
-		if s.id, err = warehouse.ParseWareID(w.Source.ID); err == nil {
-			err = src.packs.has(s.id)
+		if s.id, err = warehouse.ParseWareID(w.Source.ID); err == nil && w.Source.ID != formula.EmptyWare && len(src.where(s)) == 0 {
+			err = src.packs.has(s.id) // nowhere else can it be
 		}
+	case formula.SourceCatalog:
+		err = src.lookUp(s)
 	}
 	return err
 }
 
 // fetchURL brings w's url into the warehouse, whatever is there already.
 func (src *sources) fetchURL(ctx context.Context, w *formula.Ware, sha256 string) (LockEntry, error) {
-	if src.o.Offline && !strings.HasPrefix(w.Source.URL, "file:") {
-		return LockEntry{}, unavailableError{fmt.Errorf("fetching %s needs the network, which --offline forbids", redactURL(w.Source.URL))}
-	}
-	dir, err := src.downloadDir()
+	dl, err := src.download(ctx, w, w.Source.URL, strings.ToLower(sha256))
 	if err != nil {
-		return LockEntry{}, err
-	}
-	d := src.downloader(dir)
-	dl, err := d.get(ctx, w.Source.URL, strings.ToLower(sha256), src.report(w.Addr, PhaseFetch))
-	src.end(w.Addr, PhaseFetch, err)
-	if err != nil {
-		if !errors.Is(err, ErrMismatch) {
-			err = unavailableError{err}
-		}
 		return LockEntry{}, err
 	}
 	defer dl.remove()
@@ -98,6 +97,24 @@ func (src *sources) fetchURL(ctx context.Context, w *formula.Ware, sha256 string
 		URL: redactURL(w.Source.URL), Strip: w.Source.Strip, Filters: w.Source.Filters,
 		SHA256: dl.sha256, ID: id,
 	}, err
+}
+
+// download fetches what a URL gives, for w. The caller removes it.
+func (src *sources) download(ctx context.Context, w *formula.Ware, rawURL, sha256 string) (*download, error) {
+	if src.o.Offline && !strings.HasPrefix(rawURL, "file:") {
+		return nil, unavailableError{fmt.Errorf("fetching %s needs the network, which --offline forbids", redactURL(rawURL))}
+	}
+	dir, err := src.downloadDir()
+	if err != nil {
+		return nil, err
+	}
+	d := src.downloader(dir)
+	dl, err := d.get(ctx, rawURL, sha256, src.report(w.Addr, PhaseFetch))
+	src.end(w.Addr, PhaseFetch, err)
+	if err != nil && !errors.Is(err, ErrMismatch) {
+		err = unavailableError{err}
+	}
+	return dl, err
 }
 
 // downloadDir returns the directory for files being fetched. What killed kilns left in

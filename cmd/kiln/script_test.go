@@ -34,6 +34,9 @@ func TestScript(t *testing.T) {
 				_, err := binaries()
 				return err == nil, nil
 			}
+			if cond == "cases" { // what warpforge published of its runs
+				return os.Getenv("KILN_WARPFORGE_CASES") != "", nil
+			}
 			return false, fmt.Errorf("unknown condition %q", cond)
 		},
 		Setup: func(env *testscript.Env) error {
@@ -48,6 +51,7 @@ func TestScript(t *testing.T) {
 				return err
 			}
 			env.Setenv("EXAMPLES", examples)
+			env.Setenv("CASES", os.Getenv("KILN_WARPFORGE_CASES"))
 			env.Setenv("TMPDIR", env.WorkDir+"/.tmp")
 			www := httptest.NewServer(serve(env.WorkDir + "/www"))
 			env.Defer(www.Close)
