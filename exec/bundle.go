@@ -92,13 +92,13 @@ func addInput(ctx context.Context, local *warehouse.Local, spec *specs.Spec, dir
 		return err
 	}
 	if in.Port == "/" {
-		return pack.Export(ctx, local, in.Ware, filepath.Join(dir, "rootfs"))
+		return pack.Export(ctx, local, in.Ware, filepath.Join(dir, "rootfs"), pack.ExportOptions{})
 	}
 	mount := specs.Mount{Destination: in.Port, Type: "bind", Source: local.Fileset(rec), Options: []string{"bind", "ro", "nosuid", "nodev"}}
 	if in.Mode == formula.Overlay {
 		mount.Source = "input-" + strconv.Itoa(i)
 		mount.Options = []string{"bind", "nosuid", "nodev"}
-		if err := pack.Export(ctx, local, in.Ware, filepath.Join(dir, mount.Source)); err != nil {
+		if err := pack.Export(ctx, local, in.Ware, filepath.Join(dir, mount.Source), pack.ExportOptions{}); err != nil {
 			return err
 		}
 	}

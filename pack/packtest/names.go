@@ -84,7 +84,7 @@ func deep(t *testing.T, p Packtype) {
 	rec, err := pack.Ingest(ctx, l, src, o)
 	must(t, err)
 	out := tempDir(t) + "/out"
-	must(t, pack.Export(ctx, l, rec.ID, out))
+	must(t, pack.Export(ctx, l, rec.ID, out, pack.ExportOptions{}))
 	exported, err := pack.Scan(ctx, out, o)
 	must(t, err)
 	if exported.ID != want.ID {
