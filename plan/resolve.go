@@ -187,7 +187,7 @@ func (src *sources) relock(s *source, locked map[string]LockEntry) {
 		}
 		src.lock.entries[w.Addr], src.lock.reasons[w.Addr] = s.entry, reason
 		src.lock.forced[w.Addr] = src.wantsUpdate(s)
-		src.lock.sure = src.lock.sure && (w.Source.Kind == formula.SourceBuiltin || pinned(w.Source))
+		src.lock.sure = src.lock.sure && (w.Source.Kind == formula.SourceBuiltin || w.Source.SHA256 != "" || pinnedGit(w.Source))
 	}
 }
 
@@ -215,7 +215,9 @@ func (src *sources) known(s *source, locked map[string]LockEntry) bool {
 	if !locks(first.Source) {
 		return false
 	}
-	if src.wantsUpdate(s) && !pinned(first.Source) {
+	// A commit that is looked up again may mend an entry that was edited; it costs no
+	// request if it is in the cache.
+	if src.wantsUpdate(s) && (!pinned(first.Source) || first.Source.Kind == formula.SourceGit) {
 		return false
 	}
 	for _, w := range s.wares {
