@@ -134,7 +134,17 @@ func (src *sources) fetchFrom(ctx context.Context, s *source, addr string) error
 	if err == nil && id != s.id {
 		err = mismatchError{fmt.Errorf("%s gives the ware %s", redactURL(at), id)}
 	}
-	return err
+	if err != nil || s.entry.Tree.IsZero() {
+		return err
+	}
+	rec, err := src.o.Warehouse.Get(s.id)
+	if err != nil {
+		return err
+	}
+	if err := rec.CheckTree(s.entry.Tree, "the lock file"); err != nil {
+		return errors.Join(mismatchError{fmt.Errorf("%s: %w", redactURL(at), err)}, src.o.Warehouse.Remove(s.id))
+	}
+	return nil
 }
 
 // isLocal reports whether an address is of this machine.

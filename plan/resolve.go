@@ -201,7 +201,7 @@ func (src *sources) jobs() int {
 // locks reports whether what a source resolves to is kept in the lock file.
 func locks(s formula.Source) bool {
 	return s.Kind == formula.SourceURL || s.Kind == formula.SourceBuiltin || s.Kind == formula.SourceOCI ||
-		s.Kind == formula.SourceGit && !s.Unlocked
+		s.Kind == formula.SourceGit && !s.Unlocked || lockedID(s)
 }
 
 // pinned reports whether a source can only ever be what it is locked to.
@@ -223,7 +223,7 @@ func (src *sources) known(s *source, locked map[string]LockEntry) bool {
 	for _, w := range s.wares {
 		if e, ok := locked[w.Addr]; ok && e.matches(w.Source) {
 			s.entry, s.id = e, e.ID
-			return true
+			return first.Source.Kind != formula.SourceID // which resolveID checks
 		} else if ok && e.OCI != "" && e.OCI == w.Source.OCI {
 			s.digest = e.Digest
 		}

@@ -12,7 +12,6 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/kilnbuild/kiln/formula"
-	"github.com/kilnbuild/kiln/warehouse"
 )
 
 // sourceKey is equal for wares that are bound to be the same.
@@ -20,7 +19,7 @@ func sourceKey(w *formula.Ware) (string, error) {
 	s := w.Source
 	switch s.Kind {
 	case formula.SourceBuiltin:
-		return "builtin\x00" + s.Builtin, nil
+		return "builtin\x00" + s.Builtin + "\x00" + s.Filters, nil
 	case formula.SourcePath:
 		return strings.Join([]string{"path", sourcePath(w), s.Filters,
 			strings.Join(s.Include, "\x01"), strings.Join(s.Exclude, "\x01")}, "\x00"), nil
@@ -38,7 +37,7 @@ func sourceKey(w *formula.Ware) (string, error) {
 	case formula.SourceOCI:
 		return fmt.Sprintf("oci\x00%s\x00%s\x00%s\x00%q\x00%q", imagePlace(w), s.Platform, s.Filters, s.Include, s.Exclude), nil
 	case formula.SourceID:
-		return "id\x00" + s.ID, nil
+		return fmt.Sprintf("id\x00%s\x00%s\x00%t", s.ID, s.Filters, s.Unlocked), nil
 	case formula.SourceText:
 		return "text\x00" + s.Text, nil
 	case formula.SourceCatalog:
@@ -59,7 +58,12 @@ func (src *sources) resolve(ctx context.Context, s *source) (err error) {
 		if err != nil {
 			return err
 		}
-		s.id, s.entry = b.ID, LockEntry{Builtin: w.Source.Builtin, ID: b.ID}
+		s.id = b.ID
+		if w.Source.Filters != "" {
+			s.id, err = src.putBuiltin(ctx, w, b.ID)
+		}
+		s.entry = LockEntry{Builtin: w.Source.Builtin, Filters: w.Source.Filters, ID: s.id}
+		return err
 	case formula.SourcePath:
 		s.id, err = src.packs.scan(ctx, w, src.lockPath, src.report(w.Addr, PhaseScan))
 		src.end(w.Addr, PhaseScan, err)
@@ -75,9 +79,7 @@ func (src *sources) resolve(ctx context.Context, s *source) (err error) {
 	case formula.SourceText:
 		s.id, err = src.packs.text(ctx, w.Source.Text, false)
 	case formula.SourceID:
-		if s.id, err = warehouse.ParseWareID(w.Source.ID); err == nil && w.Source.ID != formula.EmptyWare && len(src.where(s)) == 0 {
-			err = src.packs.has(s.id) // nowhere else can it be
-		}
+		err = src.resolveID(ctx, s)
 	case formula.SourceCatalog:
 		err = src.lookUp(s)
 	}

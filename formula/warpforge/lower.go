@@ -187,7 +187,7 @@ func (w *lowering) ware(b binding) string {
 	ware.Source.Range = b.in.Range
 	switch b.in.Kind {
 	case InputWare:
-		ware.Source.Kind, ware.Source.ID = formula.SourceID, b.in.Text
+		ware.Source.Kind, ware.Source.ID, ware.Source.Unlocked = formula.SourceID, b.in.Text, true
 		for _, house := range w.Document.Warehouses {
 			if house.Ware.Value == b.in.Text {
 				ware.Source.Addresses = append(ware.Source.Addresses, house.Addr.Value)
