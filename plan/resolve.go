@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/kilnbuild/kiln/formula"
@@ -28,6 +29,8 @@ type ResolveOptions struct {
 	Progress    func(Progress) // called from one goroutine at a time; may be nil
 	MaxDownload int64          // bytes of one url; 0: DefaultMaxDownload
 	HTTPClient  *http.Client   // nil: one that obeys HTTP_PROXY, HTTPS_PROXY and NO_PROXY
+
+	pause func(context.Context, time.Duration) error // between tries; nil: it sleeps
 }
 
 // A Builtin is a ware that kiln carries with it.

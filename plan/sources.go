@@ -131,7 +131,10 @@ func (src *sources) downloadDir() (string, error) {
 }
 
 func (src *sources) downloader(dir string) downloader {
-	d := downloader{client: src.o.HTTPClient, dir: dir, max: src.o.MaxDownload, stall: stallTime, pause: pauseTimer}
+	d := downloader{client: src.o.HTTPClient, dir: dir, max: src.o.MaxDownload, stall: stallTime, pause: src.o.pause}
+	if d.pause == nil {
+		d.pause = pauseTimer
+	}
 	if d.client == nil {
 		d.client = newHTTPClient()
 	}
