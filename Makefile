@@ -4,12 +4,13 @@
 # make check   what must hold before a change lands: format, vet, staticcheck, race
 # make self    kiln builds kiln in its own containers, and prints the ware id
 # make test-self  that it does so the same way everywhere: takes minutes
+# make test-docker  an image starts under a Docker Engine: needs root and dockerd
 # make bench   benchmarks, three times each
 # make steps   trivial steps, timed as whole processes (needs busybox-static, bc)
 #
 # Needed: Go, a C compiler with a static libc, make, git.
 
-.PHONY: build embed executor toolbox test check self test-self bench demo clean
+.PHONY: build embed executor toolbox test check self test-self test-docker bench demo clean
 .DELETE_ON_ERROR:
 
 E     := internal/embedded
@@ -71,6 +72,9 @@ self: build
 test-self: build
 	@rm -f examples/self/kiln.lock.hcl
 	KILN_TEST_SELF=1 go test -v -count=1 -timeout=1h -run=Self ./examples/self
+
+test-docker: build
+	KILN_TEST_DOCKER=1 go test -v -count=1 -timeout=5m ./examples/image
 
 bench: build
 	go test -run='^$$' -bench=. -benchmem -count=3 ./...

@@ -111,6 +111,8 @@ func (l *loader) evaluate(f *Formula) {
 			value := m.output(o)
 			if m.parent == nil {
 				m.rootOutput(f, o, value)
+			} else {
+				m.image(o) // which counts only where this is the root, but is checked
 			}
 		}
 	}
@@ -164,6 +166,7 @@ func (m *module) output(d *outputBlock) cty.Value {
 
 // rootOutput adds an output block of the root module to f. Its value is a ware.
 func (m *module) rootOutput(f *Formula, o *outputBlock, value cty.Value) {
+	image := m.image(o)
 	s := m.scope(o.around(), m.ctx)
 	if value, ok := s.known(value); ok {
 		at := o.attr("value").Expr.Range()
@@ -172,7 +175,7 @@ func (m *module) rootOutput(f *Formula, o *outputBlock, value cty.Value) {
 				"The output %q is %s. A formula's outputs are wares, such as step.NAME.OUTPUT.%s", o.name, describe(value), m.outputHint(o))
 		} else {
 			f.Outputs = append(f.Outputs, &Output{
-				Name: o.name, Description: m.description(o), From: refOf(value), Range: o.header(),
+				Name: o.name, Description: m.description(o), From: refOf(value), Image: image, Range: o.header(),
 			})
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
 )
 
 // An ImageRef says where an image is: in a registry, an OCI layout or a docker archive.
@@ -122,9 +123,8 @@ var otherNames = map[string]string{"x86_64": "amd64", "x86-64": "amd64", "aarch6
 
 var variantForm = regexp.MustCompile(`^[a-z0-9.]+$`)
 
-// platform reads what platform an image is taken for.
-func (s *scope) platform(w *wareBlock) string {
-	attr := w.attr("platform")
+// platform reads what platform an image is for.
+func (s *scope) platform(attr *hclsyntax.Attribute) string {
 	if attr == nil {
 		return ""
 	}

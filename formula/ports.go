@@ -117,21 +117,32 @@ func inputHint(v cty.Value) string {
 	case v.Type() == cty.String:
 		return " A plain value goes to a variable port, \"$NAME\"."
 	case v.Type().IsObjectType():
-		var outputs []string
-		for name, ty := range v.Type().AttributeTypes() {
-			if ty == wareType {
-				outputs = append(outputs, name)
-			}
-		}
-		if len(outputs) > 0 {
-			slices.Sort(outputs)
-			return " This is a whole step: name one of its outputs, " + quoteAll(outputs) + "."
+		if hint := wholeStep(v); hint != "" {
+			return hint
 		}
 		if v.Type().HasAttribute("mode") {
 			return " An object needs the attribute \"from\"."
 		}
 	}
 	return ""
+}
+
+// wholeStep says which outputs there are, if v is a step in place of one of them.
+func wholeStep(v cty.Value) string {
+	if v.IsNull() || !v.Type().IsObjectType() {
+		return ""
+	}
+	var outputs []string
+	for name, ty := range v.Type().AttributeTypes() {
+		if ty == wareType {
+			outputs = append(outputs, name)
+		}
+	}
+	if len(outputs) == 0 {
+		return ""
+	}
+	slices.Sort(outputs)
+	return " This is a whole step: name one of its outputs, " + quoteAll(outputs) + "."
 }
 
 func (s *scope) mode(v cty.Value, at hcl.Range, fallback Mode) Mode {

@@ -26,7 +26,8 @@ var schemas = map[string]blockSchema{
 	"step": {labels: 1, attributes: []string{
 		"inputs", "env", "exec", "script", "interpreter", "outputs", "for_each", "depends_on", "timeout", "cwd", "user",
 	}},
-	"output":     {labels: 1, attributes: []string{"value", "description"}, required: []string{"value"}},
+	"output":     {labels: 1, attributes: []string{"value", "description"}, required: []string{"value"}, blocks: []string{"image"}},
+	"image":      {attributes: imageAttributes},
 	"module":     {labels: 1, attributes: []string{"source"}, required: []string{"source"}, open: true},
 	"validation": {attributes: []string{"condition", "error_message"}, required: []string{"condition", "error_message"}},
 }
@@ -41,8 +42,8 @@ func asBlock(name string) string {
 }
 
 func aBlock(block *hclsyntax.Block) string {
-	if block.Type == "output" {
-		return "An output"
+	if block.Type == "output" || block.Type == "image" {
+		return "An " + block.Type
 	}
 	return "A " + block.Type
 }

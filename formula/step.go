@@ -174,9 +174,7 @@ func (s *scope) user(text string, at hcl.Range) string {
 // reserved are the directories that kiln itself mounts in every step.
 var reserved = []string{"/proc", "/dev", "/sys", "/.kiln"}
 
-// Reserved returns which of the directories that kiln provides in every step the path p
-// is or lies in, or "".
-func Reserved(p string) string {
+func reservedAt(p string) string {
 	for _, dir := range reserved {
 		if p == dir || strings.HasPrefix(p, dir+"/") {
 			return dir
@@ -192,7 +190,7 @@ func (s *scope) checkPath(p string, at hcl.Range, summary, what string) (string,
 		return "", false
 	}
 	clean := path.Clean(p)
-	if dir := Reserved(clean); dir != "" {
+	if dir := reservedAt(clean); dir != "" {
 		s.problem(at, "Reserved path", "%s lies in %s, which kiln provides in every step. Choose another path.", s.quote(p), dir)
 		return "", false
 	}

@@ -47,7 +47,8 @@ func TestSummaries(t *testing.T) {
 	}
 }
 
-var reporters = map[string]bool{"problem": true, "fail": true, "eachNamed": true, "checkPath": true}
+var reporters = map[string]bool{"problem": true, "fail": true, "eachNamed": true, "checkPath": true,
+	"formed": true, "imagePath": true, "textObject": true}
 
 func summariesInCode(t *testing.T) map[string]string {
 	t.Helper()

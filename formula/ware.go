@@ -75,7 +75,7 @@ func (s *scope) source(w *wareBlock) (Source, bool) {
 	src.Include, src.Exclude = s.patterns(w.attr("include")), s.patterns(w.attr("exclude"))
 	src.SHA256, src.Strip = s.sha256(w.attr("sha256")), s.strip(w.attr("strip"))
 	s.gitAttributes(&src, w)
-	src.Platform = s.platform(w)
+	src.Platform = s.platform(w.attr("platform"))
 	if attr := w.attr("filters"); attr != nil {
 		src.Filters = s.filters(attr.Expr)
 	}

@@ -13,35 +13,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ExportOptions says how a ware is copied out of the warehouse.
-type ExportOptions struct {
-	// Filters of unpacking. What is not set in them is as in ExportFilters.
-	Filters  Filters
-	Progress func(entries, bytes int64) // as in Options
-}
-
-// ExportFilters give all to whoever runs kiln and leave everything else as it is in
-// the ware.
-func ExportFilters() Filters {
-	f := RioUnpackFilters()
-	f.setid, f.dev = keep, keep
-	return f
-}
-
 // Export copies a ware to dst, which must be missing or an empty directory; for a
 // ware that is one file, missing. What is there is not replaced, and a symlink at
 // dst is not followed. The copy is made beside dst and renamed when it is whole;
 // only an empty directory that cannot be replaced, such as a mount point, is filled
-// in place. Owners are those that the ware was packed with, whoever owns its fileset.
-func Export(ctx context.Context, l *warehouse.Local, id warehouse.WareID, dst string, o ExportOptions) error {
-	o.Filters = o.Filters.Over(ExportFilters())
-	if err := export(ctx, l, id, filepath.Clean(dst), o); err != nil {
+// in place.
+func Export(ctx context.Context, l *warehouse.Local, id warehouse.WareID, dst string) error {
+	if err := export(ctx, l, id, filepath.Clean(dst)); err != nil {
 		return fmt.Errorf("export ware %s to %s: %w", id, dst, err)
 	}
 	return nil
 }
 
-func export(ctx context.Context, l *warehouse.Local, id warehouse.WareID, dst string, o ExportOptions) error {
+func export(ctx context.Context, l *warehouse.Local, id warehouse.WareID, dst string) error {
 	rec, err := l.Get(id)
 	if err != nil {
 		return err
@@ -53,12 +37,12 @@ func export(ctx context.Context, l *warehouse.Local, id warehouse.WareID, dst st
 	tmp, err := os.MkdirTemp(filepath.Dir(dst), ".kiln-export-")
 	if err != nil {
 		if there {
-			return exportInto(ctx, l, rec, dst, o)
+			return exportInto(ctx, l, rec, dst)
 		}
 		return err
 	}
 	defer func() { _ = warehouse.RemoveTree(tmp) }()
-	if err := copyOut(ctx, l, rec, tmp, o); err != nil {
+	if err := copyOut(ctx, l, rec, tmp); err != nil {
 		return err
 	}
 	if rec.File {
@@ -72,7 +56,7 @@ func export(ctx context.Context, l *warehouse.Local, id warehouse.WareID, dst st
 	if err == unix.ENOTEMPTY || err == nil {
 		return err
 	}
-	return exportInto(ctx, l, rec, dst, o)
+	return exportInto(ctx, l, rec, dst)
 }
 
 // exportable checks what is at dst, and reports whether it is an empty directory.
@@ -112,8 +96,8 @@ func renameNew(from, to string) error {
 }
 
 // exportInto fills an empty directory, and empties it again after an error.
-func exportInto(ctx context.Context, l *warehouse.Local, rec warehouse.Record, dst string, o ExportOptions) error {
-	err := copyOut(ctx, l, rec, dst, o)
+func exportInto(ctx context.Context, l *warehouse.Local, rec warehouse.Record, dst string) error {
+	err := copyOut(ctx, l, rec, dst)
 	if err == nil {
 		return nil
 	}
@@ -125,13 +109,8 @@ func exportInto(ctx context.Context, l *warehouse.Local, rec warehouse.Record, d
 	return err
 }
 
-func copyOut(ctx context.Context, l *warehouse.Local, rec warehouse.Record, tmp string, o ExportOptions) error {
-	f, err := OpenFileset(ctx, l, rec)
-	if err != nil {
-		return err
-	}
-	x := &exporter{list: f.Listing, filters: o.Filters, fifos: rec.ID.Packtype != Tree}
-	w, err := newWalk(ctx, Options{Filters: storedFilters(), Progress: o.Progress}, x)
+func copyOut(ctx context.Context, l *warehouse.Local, rec warehouse.Record, tmp string) error {
+	w, err := newWalk(ctx, Options{Filters: storedFilters()}, &ingester{})
 	if err != nil {
 		return err
 	}

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/kilnbuild/kiln/formula"
@@ -29,8 +28,6 @@ type ResolveOptions struct {
 	Progress    func(Progress) // called from one goroutine at a time; may be nil
 	MaxDownload int64          // bytes of one url; 0: DefaultMaxDownload
 	HTTPClient  *http.Client   // nil: one that obeys HTTP_PROXY, HTTPS_PROXY and NO_PROXY
-
-	pause func(context.Context, time.Duration) error // between tries; nil: it sleeps
 }
 
 // A Builtin is a ware that kiln carries with it.
@@ -49,7 +46,6 @@ type sources struct {
 	lockPath string
 	progress sync.Mutex
 	sweep    sync.Once
-	spaces   sync.Map // workspace.Set by directory
 
 	registries sync.Map // by repository: what has been found out of each
 }
@@ -61,8 +57,7 @@ type source struct {
 	id    warehouse.WareID
 	// digest, of an image that is resolved anew for another platform or with other
 	// filters, is what its reference was locked to before; "" to ask again.
-	digest  string
-	mirrors []string // catalog: warehouse addresses that its module's mirrors name
+	digest string
 }
 
 // Resolve finds the ware id of every ware of f and makes the plan. Sources are
@@ -168,7 +163,7 @@ func (src *sources) resolveAll(ctx context.Context, jobs []*source, locked map[s
 	for i, s := range jobs {
 		if results[i] != nil {
 			diags = append(diags, failDiag(s.wares[0], results[i]))
-		} else if locks(s.wares[0].Source) {
+		} else if locks(s.wares[0].Source.Kind) {
 			src.relock(s, locked)
 		}
 	}
@@ -190,7 +185,7 @@ func (src *sources) relock(s *source, locked map[string]LockEntry) {
 		}
 		src.lock.entries[w.Addr], src.lock.reasons[w.Addr] = s.entry, reason
 		src.lock.forced[w.Addr] = src.wantsUpdate(s)
-		src.lock.sure = src.lock.sure && (w.Source.Kind == formula.SourceBuiltin || w.Source.SHA256 != "" || pinnedGit(w.Source))
+		src.lock.sure = src.lock.sure && (w.Source.Kind == formula.SourceBuiltin || pinned(w.Source))
 	}
 }
 
@@ -201,10 +196,8 @@ func (src *sources) jobs() int {
 	return max(4, 2*runtime.NumCPU())
 }
 
-// locks reports whether what a source resolves to is kept in the lock file.
-func locks(s formula.Source) bool {
-	return s.Kind == formula.SourceURL || s.Kind == formula.SourceBuiltin || s.Kind == formula.SourceOCI ||
-		s.Kind == formula.SourceGit && !s.Unlocked || lockedID(s)
+func locks(k formula.SourceKind) bool {
+	return k == formula.SourceURL || k == formula.SourceBuiltin || k == formula.SourceGit || k == formula.SourceOCI
 }
 
 // pinned reports whether a source can only ever be what it is locked to.
@@ -215,18 +208,16 @@ func pinned(s formula.Source) bool {
 // known takes over the lock file's entry for s if there is one that holds.
 func (src *sources) known(s *source, locked map[string]LockEntry) bool {
 	first := s.wares[0]
-	if !locks(first.Source) {
+	if !locks(first.Source.Kind) {
 		return false
 	}
-	// A commit that is looked up again may mend an entry that was edited; it costs no
-	// request if it is in the cache.
-	if src.wantsUpdate(s) && (!pinned(first.Source) || first.Source.Kind == formula.SourceGit) {
+	if src.wantsUpdate(s) && !pinned(first.Source) {
 		return false
 	}
 	for _, w := range s.wares {
 		if e, ok := locked[w.Addr]; ok && e.matches(w.Source) {
 			s.entry, s.id = e, e.ID
-			return first.Source.Kind != formula.SourceID // which resolveID checks
+			return true
 		} else if ok && e.OCI != "" && e.OCI == w.Source.OCI {
 			s.digest = e.Digest
 		}

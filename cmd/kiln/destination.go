@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/kilnbuild/kiln/pack/archive"
+	"github.com/kilnbuild/kiln/pack/image"
 )
 
 // destinationHelp says what an output or a ware can be exported to.
@@ -20,7 +21,12 @@ const destinationHelp = `  PATH               a directory, missing or empty; for
   PATH.zip           a zip archive
   dir:PATH, tar:PATH, zip:PATH
                      the same, whatever PATH ends with
-  -                  a tar archive on standard output`
+  -                  a tar archive on standard output
+  oci:PATH[:TAG]     a container image in an OCI layout, which is made or added to
+  docker-archive:PATH[:NAME:TAG]
+                     a container image in a file for docker load
+  docker://REGISTRY/REPOSITORY[:TAG]
+                     a container image in a registry, by docker's credentials`
 
 // A destination is where a ware is exported to.
 type destination struct {
@@ -28,6 +34,7 @@ type destination struct {
 	kind   destinationKind
 	path   string // "-" of an archive: standard output
 	format archive.Format
+	ref    string // of images: the tag, the name or the whole reference; may be ""
 }
 
 type destinationKind string
@@ -35,6 +42,10 @@ type destinationKind string
 const (
 	toDir     destinationKind = "dir"
 	toArchive destinationKind = "archive"
+
+	toLayout        destinationKind = "oci"
+	toDockerArchive destinationKind = "docker-archive"
+	toRegistry      destinationKind = "docker"
 )
 
 // aScheme is what is before the colon of SCHEME:PATH. A path with a colon can be
@@ -76,6 +87,17 @@ func (d *destination) scheme(scheme, rest string) error {
 		}
 	case "zip":
 		d.kind, d.format = toArchive, archive.Format{Zip: true}
+	case "oci", "docker-archive":
+		d.kind, d.format = destinationKind(scheme), archive.Format{}
+		d.path, d.ref, _ = strings.Cut(rest, ":")
+		return d.image()
+	case "docker":
+		d.kind, d.path = toRegistry, ""
+		ref, ok := strings.CutPrefix(rest, "//")
+		if d.ref = ref; !ok || ref == "" {
+			return errors.New("it is written docker://REGISTRY/REPOSITORY:TAG")
+		}
+		return image.CheckReference(ref)
 	default:
 		return withHint(fmt.Errorf("%s is no kind of destination", scheme), "Destinations:\n"+destinationHelp)
 	}
@@ -85,8 +107,38 @@ func (d *destination) scheme(scheme, rest string) error {
 	return nil
 }
 
+// layoutTag is what a tag of an OCI layout may be; OCI image specification, annotation
+// org.opencontainers.image.ref.name.
+var layoutTag = regexp.MustCompile(`^[A-Za-z0-9]+([-._:@/+]|--)?([A-Za-z0-9]+([-._:@/+]|--)?)*$`)
+
+// image checks what comes after oci: and docker-archive:.
+func (d *destination) image() error {
+	switch {
+	case d.path == "":
+		return errors.New("it needs a path")
+	case d.path == "-" && d.kind == toLayout:
+		return errors.New("an OCI layout is a directory, which cannot go to standard output: write docker-archive:-")
+	case d.ref == "":
+		return nil
+	case d.kind == toLayout && !layoutTag.MatchString(d.ref):
+		return fmt.Errorf("%q is no tag: it has letters, digits and single -._:@/+ between them", d.ref)
+	case d.kind == toDockerArchive:
+		name, err := image.ArchiveName(d.ref)
+		d.ref = name
+		return err
+	}
+	return nil
+}
+
+// isImage reports whether an image is written to d.
+func (d *destination) isImage() bool {
+	return d.kind == toLayout || d.kind == toDockerArchive || d.kind == toRegistry
+}
+
 // stdout reports whether d is standard output.
-func (d *destination) stdout() bool { return d.kind == toArchive && d.path == "-" }
+func (d *destination) stdout() bool {
+	return (d.kind == toArchive || d.kind == toDockerArchive) && d.path == "-"
+}
 
 // check finds before anything is made what would keep it from getting to d.
 func (d *destination) check(overwrite bool) error {
@@ -97,7 +149,7 @@ func (d *destination) check(overwrite bool) error {
 }
 
 func (d *destination) look(overwrite bool) error {
-	if d.stdout() {
+	if d.stdout() || d.kind == toRegistry {
 		return nil
 	}
 	if err := d.lookAtPath(overwrite); err != nil {
@@ -111,6 +163,9 @@ func (d *destination) look(overwrite bool) error {
 }
 
 func (d *destination) lookAtPath(overwrite bool) error {
+	if d.kind == toLayout {
+		return image.CheckLayout(d.path)
+	}
 	info, err := os.Lstat(d.path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

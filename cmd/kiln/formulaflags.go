@@ -1,10 +1,6 @@
 package main
 
-import (
-	"github.com/spf13/cobra"
-
-	"github.com/kilnbuild/kiln/formula/warpforge"
-)
+import "github.com/spf13/cobra"
 
 // formulaFlags are the argument and flags of every verb that reads a formula:
 // [FILE|DIR], --var and --var-file.
@@ -12,8 +8,6 @@ type formulaFlags struct {
 	path     string   // as given; "." if not
 	vars     []string // "NAME=VALUE", in the order given
 	varFiles []string
-
-	warpforge *warpforge.Loaded // set by load when it is a document of warpforge's
 }
 
 // add adds the flags to cmd, and sets its argument check. More arguments than one

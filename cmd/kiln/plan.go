@@ -40,15 +40,9 @@ func newPlanCmd(a *app) *cobra.Command {
 				return err
 			}
 			if asJSON {
-				doc := plan.Document(s.plan, explained)
-				for i := range explained {
-					if explained[i].State != plan.StateWait {
-						doc.Steps[i].FormulaID = s.formulaID(explained[i].Resolved)
-					}
-				}
-				return a.printJSON(doc)
+				return a.printJSON(plan.Document(s.plan, explained))
 			}
-			return s.printPlan(a.stdout, explained)
+			return printPlan(a.stdout, explained)
 		},
 	}
 	f.add(cmd)
@@ -58,17 +52,17 @@ func newPlanCmd(a *app) *cobra.Command {
 	return cmd
 }
 
-func (s *session) printPlan(w io.Writer, explained []plan.Explanation) error {
+func printPlan(w io.Writer, explained []plan.Explanation) error {
 	b := bufio.NewWriter(w)
 	for i := range explained {
-		s.printStep(b, &explained[i])
+		printStep(b, &explained[i])
 	}
 	n := plan.Count(explained)
 	fmt.Fprintf(b, "%s: %d to run, %d waiting, %d remembered\n", count(len(explained), "step"), n.Run, n.Wait, n.Remembered)
 	return b.Flush()
 }
 
-func (s *session) printStep(b *bufio.Writer, e *plan.Explanation) {
+func printStep(b *bufio.Writer, e *plan.Explanation) {
 	fmt.Fprintf(b, "%-10s  %s", e.State, e.Step.Addr)
 	if e.Memo != nil {
 		fmt.Fprintf(b, "  ran %s, took %s", e.Memo.Started.Local().Format(time.DateTime), e.Memo.Duration.Round(time.Millisecond))
@@ -77,11 +71,6 @@ func (s *session) printStep(b *bufio.Writer, e *plan.Explanation) {
 		fmt.Fprintf(b, "  %s", why)
 	}
 	b.WriteByte('\n')
-	if e.State != plan.StateWait {
-		if id := s.formulaID(e.Resolved); id != "" {
-			fmt.Fprintf(b, "            formula %s\n", id)
-		}
-	}
 	for _, in := range plan.Inputs(e) {
 		fmt.Fprintf(b, "            %s ← %s", in.Port, in.From)
 		if !in.Ware.IsZero() {

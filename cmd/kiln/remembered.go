@@ -11,10 +11,10 @@ import (
 // remembered may be gone.
 func needed(p *plan.Plan, explained []plan.Explanation, exports []export) []string {
 	addrs := p.WaresOf(plan.Pending(explained))
-	for _, o := range p.Formula.Outputs {
-		for _, e := range exports {
-			if e.name == o.Name && o.From.Ware != "" {
-				addrs = append(addrs, o.From.Ware)
+	for _, e := range exports {
+		for _, ref := range e.refs(outputOf(p, e.name)) {
+			if ref.Ware != "" {
+				addrs = append(addrs, ref.Ware)
 			}
 		}
 	}

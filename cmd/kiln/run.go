@@ -42,7 +42,6 @@ type runFlags struct {
 	force     bool
 	quiet     bool
 	asJSON    bool
-	allow     allowFlag
 }
 
 func newRunCmd(a *app) *cobra.Command {
@@ -65,7 +64,6 @@ func newRunCmd(a *app) *cobra.Command {
 	flags.BoolVar(&f.force, "force", false, "run steps although they are remembered")
 	flags.BoolVarP(&f.quiet, "quiet", "q", false, "tell only about failures")
 	jsonFlag(cmd, &f.asJSON)
-	f.allow.add(cmd)
 	return cmd
 }
 
@@ -95,9 +93,6 @@ func (a *app) run(ctx context.Context, f *runFlags) error {
 	if err := checkExports(s.plan, steps, exports); err != nil {
 		return err
 	}
-	if err := a.diagnose(f.allow.consent(steps), s.plan.Formula.Sources); err != nil {
-		return err
-	}
 	if _, err := a.lock(s, false); err != nil {
 		return err
 	}
@@ -118,29 +113,26 @@ func (a *app) run(ctx context.Context, f *runFlags) error {
 		result, err = exec.Run(ctx, s.plan, exec.Options{
 			Warehouse: s.wares, Memos: s.memos, Jobs: f.jobs, KeepGoing: f.keepGoing, Force: f.force,
 			Targets: f.targets, Observe: tale.event, Version: version, Binaries: binaries,
-			Allow: f.allow.Allowed, FormulaID: s.formulaID,
 		})
 	}
 	if err == nil || errors.Is(err, exec.ErrFailed) {
 		tale.finish(a, result, time.Since(began))
-		if !f.quiet {
-			s.tellFormulaIDs(a, result)
-		}
 	}
 	if saveErr := s.remember(result); err == nil && saveErr != nil {
 		err = saveErr
 	}
+	var images map[string]warehouse.WareID
 	if err == nil {
-		err = a.exportOutputs(ctx, s, result, exports, &f.exports, tale)
+		images, err = a.exportOutputs(ctx, s, result, exports, &f.exports, tale)
 	}
 	tale.close()
 	switch {
 	case f.asJSON && (err == nil || errors.Is(err, exec.ErrFailed)):
-		if printErr := a.printJSON(s.runDocument(result)); printErr != nil {
+		if printErr := a.printJSON(runDocument(result, images)); printErr != nil {
 			return printErr
 		}
 	case err == nil:
-		printOutputs(a.outputsTo(exports), s.plan, result, named)
+		printOutputs(a.outputsTo(exports), s.plan, result, named, images)
 	}
 	return runError(result, err)
 }
@@ -208,10 +200,13 @@ func failedCode(failed []*exec.StepError) int {
 
 // printOutputs prints the formula's outputs that are known, in the order written, and
 // those of the targets.
-func printOutputs(w io.Writer, p *plan.Plan, r exec.Result, named []*plan.Step) {
+func printOutputs(w io.Writer, p *plan.Plan, r exec.Result, named []*plan.Step, images map[string]warehouse.WareID) {
 	for _, o := range p.Formula.Outputs {
 		if id, ok := r.Outputs[o.Name]; ok {
 			fmt.Fprintf(w, "%s = %s\n", o.Name, id)
+		}
+		if id, ok := images[o.Name]; ok {
+			fmt.Fprintf(w, "%s.image = %s\n", o.Name, id)
 		}
 	}
 	for _, st := range named {
@@ -226,14 +221,12 @@ func printOutputs(w io.Writer, p *plan.Plan, r exec.Result, named []*plan.Step) 
 // A runDoc is what kiln run --json prints.
 type runDoc struct {
 	Outputs    map[string]warehouse.WareID            `json:"outputs"`
+	Images     map[string]warehouse.WareID            `json:"images,omitempty"` // made for -o, by output
 	Steps      map[string]map[string]warehouse.WareID `json:"steps"`
 	Ran        int                                    `json:"ran"`
 	Remembered int                                    `json:"remembered"`
 	Skipped    int                                    `json:"skipped"`
 	Failed     []failedDoc                            `json:"failed"`
-	Hermetic   bool                                   `json:"hermetic"`              // false: a step used the network, or mounted something of this machine
-	Open       []string                               `json:"open"`                  // those steps
-	FormulaIDs map[string]string                      `json:"formula_ids,omitempty"` // warpforge's, by step
 }
 
 type failedDoc struct {
@@ -246,21 +239,11 @@ type failedDoc struct {
 	Tail     []string `json:"tail,omitempty"`
 }
 
-func (s *session) runDocument(r exec.Result) runDoc {
-	doc := runDoc{
-		Outputs: r.Outputs, Steps: r.Steps, Ran: r.Ran, Remembered: r.Remembered, Skipped: r.Skipped,
-		Failed: []failedDoc{}, FormulaIDs: s.formulaIDs(r.Steps),
-	}
-	ran := map[string]bool{}
-	for addr := range r.Steps {
-		ran[addr] = true
-	}
+func runDocument(r exec.Result, images map[string]warehouse.WareID) runDoc {
+	doc := runDoc{r.Outputs, images, r.Steps, r.Ran, r.Remembered, r.Skipped, []failedDoc{}}
 	for _, e := range r.Failed {
-		ran[e.Step.Addr] = true
 		at := failedAt(e)
 		doc.Failed = append(doc.Failed, failedDoc{e.Step.Addr, e.Error(), e.ExitCode, e.Signal, at.Filename, at.Start.Line, e.Tail})
 	}
-	doc.Open = openSteps(s.plan, ran)
-	doc.Hermetic = len(doc.Open) == 0
 	return doc
 }

@@ -12,7 +12,9 @@ import (
 
 	"github.com/kilnbuild/kiln/exec"
 	"github.com/kilnbuild/kiln/formula"
+	"github.com/kilnbuild/kiln/pack/image"
 	"github.com/kilnbuild/kiln/plan"
+	"github.com/kilnbuild/kiln/warehouse"
 )
 
 // exportFlags are the flags of kiln run that say where outputs are exported to.
@@ -48,11 +50,14 @@ func (f *exportFlags) parse(run *runFlags) ([]export, error) {
 		if err == nil && d.stdout() && run.asJSON {
 			err = errors.New("standard output takes what --json prints or an archive, not both")
 		}
+		if err == nil && d.kind == toRegistry && run.offline {
+			err = fmt.Errorf("pushing to %s needs the network, which --offline forbids", d.ref)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("option -o %s: %w", name, err)
 		}
 		for _, e := range exports {
-			if e.to.path == d.path && d.path != "" {
+			if e.to.path == d.path && e.to.ref == d.ref {
 				return nil, fmt.Errorf("option -o %s: the output %s goes to %s already", name, e.name, dest)
 			}
 		}
@@ -64,8 +69,8 @@ func (f *exportFlags) parse(run *runFlags) ([]export, error) {
 // checkExports refuses exports that the steps to be run cannot give.
 func checkExports(p *plan.Plan, steps []*plan.Step, exports []export) error {
 	for _, e := range exports {
-		i := slices.IndexFunc(p.Formula.Outputs, func(o *formula.Output) bool { return o.Name == e.name })
-		if i < 0 {
+		o := outputOf(p, e.name)
+		if o == nil {
 			var names []string
 			for _, o := range p.Formula.Outputs {
 				names = append(names, o.Name)
@@ -73,31 +78,114 @@ func checkExports(p *plan.Plan, steps []*plan.Step, exports []export) error {
 			return withHint(fmt.Errorf("option -o %s: the formula has no output of this name", e.name),
 				"Its outputs: "+strings.Join(names, ", "))
 		}
-		from := p.Formula.Outputs[i].From
-		if from.Step != "" && !slices.ContainsFunc(steps, func(st *plan.Step) bool { return st.Addr == from.Step }) {
-			return fmt.Errorf("option -o %s: none of the steps that -t selects makes it", e.name)
+		for _, ref := range e.refs(o) {
+			if ref.Step != "" && !slices.ContainsFunc(steps, func(st *plan.Step) bool { return st.Addr == ref.Step }) {
+				return fmt.Errorf("option -o %s: none of the steps that -t selects makes it", e.name)
+			}
 		}
 	}
 	return nil
 }
 
-func (a *app) exportOutputs(ctx context.Context, s *session, r exec.Result, exports []export, f *exportFlags, tale *story) error {
-	for _, e := range exports {
-		id, ok := r.Outputs[e.name]
-		if !ok {
-			return fmt.Errorf("export %s: the steps selected do not make it", e.name)
-		}
-		x := a.newExporter(s.wares)
-		x.overwrite = f.overwrite
-		var end func()
-		x.progress, end = tale.exporting(e.name)
-		err := x.export(ctx, id, &e.to)
-		end()
-		if err != nil {
-			return wareError(fmt.Errorf("output %s: %w", e.name, err))
+func outputOf(p *plan.Plan, name string) *formula.Output {
+	for _, o := range p.Formula.Outputs {
+		if o.Name == name {
+			return o
 		}
 	}
 	return nil
+}
+
+// refs are what has to be there for the output o to be exported.
+func (e *export) refs(o *formula.Output) []formula.Ref {
+	if !e.to.isImage() || o.Image == nil || len(o.Image.Layers) == 0 {
+		return []formula.Ref{o.From}
+	}
+	var refs []formula.Ref
+	for _, l := range o.Image.Layers {
+		refs = append(refs, l.From)
+	}
+	return refs
+}
+
+// exportOutputs exports outputs of a run, and returns the ids of the images made, by
+// output.
+func (a *app) exportOutputs(ctx context.Context, s *session, r exec.Result, exports []export, f *exportFlags, tale *story) (map[string]warehouse.WareID, error) {
+	images := map[string]warehouse.WareID{}
+	for _, e := range exports {
+		if err := a.exportOutput(ctx, s, r, &e, f, tale, images); err != nil {
+			return images, wareError(fmt.Errorf("output %s: %w", e.name, err))
+		}
+	}
+	return images, nil
+}
+
+func (a *app) exportOutput(ctx context.Context, s *session, r exec.Result, e *export, f *exportFlags, tale *story, images map[string]warehouse.WareID) error {
+	x, err := a.newExporter(s.wares)
+	if err != nil {
+		return err
+	}
+	made := func(ref formula.Ref) (warehouse.WareID, error) {
+		id, ok := s.plan.Wares[ref.Ware]
+		if ref.Step != "" {
+			id, ok = r.Steps[ref.Step][ref.Output]
+		}
+		if !ok {
+			return id, fmt.Errorf("%s was not made", ref)
+		}
+		return id, nil
+	}
+	o := outputOf(s.plan, e.name)
+	x.spec, err = imageSpec(o, made)
+	if err != nil && e.to.isImage() {
+		return err
+	}
+	id, err := made(o.From)
+	if err != nil && !e.to.isImage() {
+		return err
+	}
+	x.overwrite = f.overwrite
+	var end func()
+	x.progress, end = tale.exporting(e.name)
+	defer end()
+	digest, err := x.export(ctx, id, &e.to)
+	if err == nil && e.to.isImage() {
+		images[e.name] = digest
+	}
+	return err
+}
+
+// imageSpec says what image an output is to become; made finds wares.
+func imageSpec(o *formula.Output, made func(formula.Ref) (warehouse.WareID, error)) (*image.Spec, error) {
+	img := o.Image
+	if img == nil {
+		return nil, nil
+	}
+	s := &image.Spec{Platform: img.Platform}
+	layers := img.Layers
+	if len(layers) == 0 {
+		layers = []formula.ImageLayer{{From: o.From, Path: "/"}}
+	}
+	for _, l := range layers {
+		id, err := made(l.From)
+		if err != nil {
+			return nil, err
+		}
+		s.Layers = append(s.Layers, image.Layer{Ware: id, Path: l.Path})
+	}
+	c := &s.Config
+	c.Entrypoint, c.Cmd, c.Labels = img.Entrypoint, img.Cmd, img.Labels
+	c.User, c.WorkingDir, c.StopSignal = img.User, img.Workdir, img.StopSignal
+	for _, v := range img.Env {
+		c.Env = append(c.Env, v.Name+"="+v.Value)
+	}
+	for _, port := range img.Expose {
+		if c.ExposedPorts == nil {
+			c.ExposedPorts = map[string]struct{}{}
+		}
+		c.ExposedPorts[port] = struct{}{}
+	}
+	return s, nil
 }
 
 // outputsTo is where the outputs' ids are printed: on stdout, unless an archive went

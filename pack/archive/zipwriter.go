@@ -93,8 +93,8 @@ func zipHolds(e *pack.Entry) error {
 
 // zipHeader says what APPNOTE 6.3.10 and Info-ZIP's extra fields can of an entry.
 func zipHeader(e *pack.Entry) *zip.FileHeader {
-	const unixHost, version = 3, 20
-	h := &zip.FileHeader{Name: e.Path, Method: zip.Store, CreatorVersion: unixHost<<8 | version, ReaderVersion: version}
+	const version = 20
+	h := &zip.FileHeader{Name: e.Path, Method: zip.Store, CreatorVersion: madeByUnix<<8 | version, ReaderVersion: version}
 	mode := e.Mode
 	switch e.Kind {
 	case pack.KindDir:
@@ -120,12 +120,10 @@ func zipHeader(e *pack.Entry) *zip.FileHeader {
 	// "UT", the extended timestamp: of its three times the mtime.
 	h.Extra = le.AppendUint16(le.AppendUint16(h.Extra, 0x5455), 5)
 	h.Extra = le.AppendUint32(append(h.Extra, 1), uint32(e.Sec))
-	if e.UID != 0 || e.GID != 0 {
-		// "ux", version 1: two numbers of 4 bytes.
-		h.Extra = le.AppendUint16(le.AppendUint16(h.Extra, 0x7875), 11)
-		h.Extra = le.AppendUint32(append(h.Extra, 1, 4), e.UID)
-		h.Extra = le.AppendUint32(append(h.Extra, 4), e.GID)
-	}
+	// "ux", version 1: two numbers of 4 bytes.
+	h.Extra = le.AppendUint16(le.AppendUint16(h.Extra, extraOwner), 11)
+	h.Extra = le.AppendUint32(append(h.Extra, 1, 4), e.UID)
+	h.Extra = le.AppendUint32(append(h.Extra, 4), e.GID)
 	return h
 }
 

@@ -145,7 +145,7 @@ func roundTrip(t *testing.T, p Packtype) {
 				must(t, err)
 				p.same(t, l, rec, want)
 				out := tempDir(t) + "/out"
-				must(t, pack.Export(ctx, l, rec.ID, out, pack.ExportOptions{}))
+				must(t, pack.Export(ctx, l, rec.ID, out))
 				at := o
 				if filters != "" { // owners are not kept at rest
 					at = p.options(t, replace(replace(keepAll, "uid", "0"), "gid", "0"))

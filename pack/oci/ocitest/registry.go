@@ -1,5 +1,4 @@
-// Package ocitest makes images for tests, and starts a real registry for them:
-// Debian's docker-registry.
+// Package ocitest starts a real registry for tests: Debian's docker-registry.
 package ocitest
 
 import (
@@ -68,7 +67,6 @@ func start(dir string, auth bool) (string, func(), error) {
 	defer log.Close()
 	cmd := osexec.Command("docker-registry", "serve", path)
 	cmd.Stdout, cmd.Stderr = log, log
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH")} // it takes any REGISTRY_… for settings
 	if err := cmd.Start(); err != nil {
 		return "", nil, err
 	}

@@ -132,3 +132,28 @@ output "lua" {
 output "words" {
   value = module.lib.joined
 }
+
+output "image" {
+  value = step.build.lua
+  image {
+    layers = [
+      ware.base,
+      { from = step.build.lua, path = "/opt//lua/" },
+      { path = "/srv/words", from = module.lib.joined },
+    ]
+    platform    = "linux/arm64"
+    entrypoint  = ["/opt/lua/bin/lua", "-W"]
+    cmd         = concat(["/srv"], [])
+    env         = { LUA_PATH = "/srv/?.lua", B = 1 }
+    labels      = { version = var.version, "org.example/a b" = "<c>" }
+    user        = "nobody:100"
+    workdir     = "/srv/"
+    expose      = [80, "53/udp"]
+    stop_signal = "SIGINT"
+  }
+}
+
+output "plain_image" {
+  value = ware.base
+  image {}
+}

@@ -1,0 +1,166 @@
+package image
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync/atomic"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	gv1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/partial"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// CheckReference reports whether ref, REGISTRY/REPOSITORY[:TAG], can name an image that
+// is pushed. What is missing is as for docker: docker.io, latest.
+func CheckReference(ref string) error {
+	_, err := parseReference(ref)
+	return err
+}
+
+func parseReference(ref string) (name.Tag, error) {
+	if strings.Contains(ref, "@") {
+		return name.Tag{}, fmt.Errorf("%q names an image by its digest, which cannot be chosen: name a tag", ref)
+	}
+	host, _, _ := strings.Cut(ref, "/")
+	var options []name.Option
+	if isLoopback(host) {
+		options = append(options, name.Insecure) // tries https first
+	}
+	tag, err := name.NewTag(ref, options...)
+	if err != nil {
+		return tag, fmt.Errorf("%q is no REGISTRY/REPOSITORY:TAG: %w", ref, err)
+	}
+	return tag, nil
+}
+
+// ArchiveName returns the name of an image in a docker archive, NAME:TAG, with the tag
+// latest if it has none.
+func ArchiveName(ref string) (string, error) {
+	tag, err := parseReference(ref)
+	if err != nil {
+		return "", err
+	}
+	if strings.HasSuffix(ref, ":"+tag.TagStr()) {
+		return ref, nil
+	}
+	return ref + ":" + tag.TagStr(), nil
+}
+
+// Push uploads the image to a registry as ref, REGISTRY/REPOSITORY[:TAG]. What the registry has is
+// not sent again. Credentials are those that docker login keeps, or the helpers it
+// names. It speaks plain http with this machine alone. progress, which may be nil, is
+// told how many bytes have been sent.
+func (img *Image) Push(ctx context.Context, ref string, progress func(int64)) error {
+	tag, err := parseReference(ref)
+	if err != nil {
+		return fmt.Errorf("push: %w", err)
+	}
+	core, err := partial.CompressedToImage(&pushed{Image: img, progress: progress})
+	if err != nil {
+		return fmt.Errorf("push %s: %w", ref, err)
+	}
+	ended := make(chan error, 1)
+	go func() {
+		ended <- remote.Write(tag, core,
+			remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain), remote.WithUserAgent("kiln"),
+			remote.WithTransport(plainGuard{remote.DefaultTransport}))
+	}()
+	select {
+	case err = <-ended:
+		return explain(tag, err)
+	case <-ctx.Done():
+		return ctx.Err() // a credential helper may wait for a person
+	}
+}
+
+// explain says what a registry's answer means.
+func explain(tag name.Tag, err error) error {
+	var answer *transport.Error
+	if err == nil {
+		return nil
+	}
+	if errors.As(err, &answer) && (answer.StatusCode == http.StatusUnauthorized || answer.StatusCode == http.StatusForbidden) {
+		return fmt.Errorf("push %s: the registry answered %d %s: log in with docker login %s, as someone who may write there",
+			tag, answer.StatusCode, http.StatusText(answer.StatusCode), tag.RegistryStr())
+	}
+	return fmt.Errorf("push %s: %w", tag, err)
+}
+
+// plainGuard refuses plain http but with this machine.
+type plainGuard struct{ next http.RoundTripper }
+
+func (g plainGuard) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.URL.Scheme == "http" && !isLoopback(req.URL.Host) {
+		return nil, fmt.Errorf("%s would be spoken to by plain http, which kiln does only on this machine", req.URL.Host)
+	}
+	return g.next.RoundTrip(req)
+}
+
+// isLoopback reports whether HOST[:PORT] is this machine.
+func isLoopback(host string) bool {
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	ip := net.ParseIP(strings.Trim(host, "[]"))
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// pushed is an Image as go-containerregistry sees one.
+type pushed struct {
+	*Image
+	progress func(int64)
+	sent     atomic.Int64
+}
+
+func (p *pushed) RawConfigFile() ([]byte, error)      { return p.Config, nil }
+func (p *pushed) RawManifest() ([]byte, error)        { return p.Manifest, nil }
+func (p *pushed) MediaType() (types.MediaType, error) { return types.OCIManifestSchema1, nil }
+
+func (p *pushed) LayerByDigest(h gv1.Hash) (partial.CompressedLayer, error) {
+	for _, d := range p.manifest.Layers {
+		if d.Digest.String() == h.String() {
+			return &pushedLayer{p, d}, nil
+		}
+	}
+	return nil, fmt.Errorf("the image has no layer %s", h)
+}
+
+type pushedLayer struct {
+	of *pushed
+	d  v1.Descriptor
+}
+
+func (l *pushedLayer) Digest() (gv1.Hash, error) { return gv1.NewHash(l.d.Digest.String()) }
+func (l *pushedLayer) Size() (int64, error)      { return l.d.Size, nil }
+func (l *pushedLayer) MediaType() (types.MediaType, error) {
+	return types.MediaType(l.d.MediaType), nil
+}
+
+func (l *pushedLayer) Compressed() (io.ReadCloser, error) {
+	r, err := l.of.open(l.d.Digest)
+	if err != nil || l.of.progress == nil {
+		return r, err
+	}
+	return &countedReader{r, l.of}, nil
+}
+
+type countedReader struct {
+	io.ReadCloser
+	of *pushed
+}
+
+func (c *countedReader) Read(p []byte) (int, error) {
+	n, err := c.ReadCloser.Read(p)
+	c.of.progress(c.of.sent.Add(int64(n)))
+	return n, err
+}
