@@ -135,7 +135,7 @@ func (r *Repo) readConfig() error {
 		case s.key == "refstorage" && s.value == "files":
 		case slices.Contains([]string{"noop", "preciousobjects", "partialclone", "worktreeconfig", "relativeworktrees"}, s.key):
 		default:
-			unknown = append(unknown, s.key+" = "+s.value)
+			unknown = append(unknown, fmt.Sprintf("%s = %q", s.key, s.value))
 		}
 	}
 	if version == "0" {
@@ -143,7 +143,7 @@ func (r *Repo) readConfig() error {
 		return nil
 	}
 	if version != "1" || len(unknown) > 0 {
-		return fmt.Errorf("%s is a repository of a form that kiln cannot read (version %s %s)", r.common, version, strings.Join(unknown, ", "))
+		return fmt.Errorf("%s is a repository of a form that kiln cannot read (version %q %s)", r.common, version, strings.Join(unknown, ", "))
 	}
 	return nil
 }
