@@ -25,6 +25,7 @@ type flattener struct {
 	b       *pack.Builder
 	tree    *tree
 	entries int64 // headers that may still come
+	limit   int64 // of them
 }
 
 // apply applies one layer, whose tar stream is r.
@@ -44,7 +45,7 @@ func (f *flattener) apply(ctx context.Context, r io.Reader) error {
 			return err
 		}
 		if f.entries--; f.entries < 0 {
-			return errors.New("the image has more entries than the limit allows")
+			return &pack.EntryError{Path: h.Name, Err: fmt.Errorf("with it the layers have more entries than the %d allowed", f.limit)}
 		}
 		if h.Typeflag == tar.TypeXGlobalHeader {
 			continue

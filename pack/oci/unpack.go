@@ -54,7 +54,7 @@ func (img *Image) unpack(ctx context.Context, l *warehouse.Local, o pack.BuildOp
 		return rec, err
 	}
 	defer func() { err = errors.Join(err, b.Close()) }()
-	f := &flattener{b: b, tree: newTree(), entries: o.MaxEntries}
+	f := &flattener{b: b, tree: newTree(), entries: o.MaxEntries, limit: o.MaxEntries}
 	if err := img.apply(ctx, f, o.MaxBytes, &packed); err != nil {
 		return rec, err
 	}
