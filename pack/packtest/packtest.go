@@ -16,7 +16,8 @@ import (
 
 // A Packtype is what Run tests.
 type Packtype struct {
-	// Packtype is the one whose ids are compared: what pack.Options takes.
+	// Packtype is the one whose ids are compared: what pack.Options takes. It is
+	// empty if the ids are not made of filesets: then the tree ids are compared.
 	Packtype string
 	// Pack packs the fileset at dir to dst, at which there is nothing, by a tool
 	// that is not kiln where there is one. It is nil if the packtype has no packed
@@ -33,9 +34,19 @@ type Packtype struct {
 	// NoEnd reports whether a packed form that was cut short there has lost only what
 	// says nothing, such as padding. It may be nil.
 	NoEnd func(file string, at int) bool
+	// Takes has the names of those hostile filesets that this form gives a harmless
+	// meaning.
+	Takes map[string]bool
+	// MaxDepth is how many directories deep a path may be; 0: as deep as anywhere.
+	MaxDepth int
+	// ByComponent says that errors may name a directory on an entry's path, or one
+	// component of it.
+	ByComponent bool
 	// Loses says what of a fileset its packed form does not keep.
 	Loses Loss
 }
+
+func (p Packtype) isTree() bool { return p.Packtype == "" || p.Packtype == pack.Tree }
 
 // Loss is what a packed form leaves out of a fileset.
 type Loss uint
@@ -48,7 +59,7 @@ const (
 	LosesEmptyDirs                    // and directories that hold nothing else
 	LosesSpecial                      // named pipes and devices
 	LosesRoot                         // metadata of the root directory
-	LosesLongNames                    // paths of more than 65,535 bytes
+	LosesLongPaths                    // of more than 4,095 bytes: they can be encoded, the tool cannot pack them
 )
 
 // Run tests a packtype.
