@@ -59,7 +59,7 @@ func unpack(ctx context.Context, l *warehouse.Local, r io.Reader, o pack.BuildOp
 	packed := &counter{r: in}
 	o.Packed = packed.n.Load
 	tar, stop, err := open(packed)
-	if err == ErrFormat && file != nil && strings.EqualFold(path.Ext(o.Name), ".zip") {
+	if errors.Is(err, ErrFormat) && file != nil && strings.EqualFold(path.Ext(o.Name), ".zip") {
 		// Something may come before it, such as a program that unpacks it.
 		return unzip(ctx, l, file, file.Size(), o)
 	}
@@ -135,7 +135,7 @@ func open(r io.Reader) (io.Reader, func(), error) {
 	}
 	if z == nil {
 		if !isTar(in) {
-			return nil, nil, ErrFormat
+			return nil, nil, unreadable(in)
 		}
 		return in, func() {}, nil
 	}
@@ -175,6 +175,23 @@ func decompress(in *bufio.Reader) (io.Reader, func(), error) {
 		}
 	}
 	return nil, nil, nil
+}
+
+// others are what archives kiln cannot read begin with.
+var others = map[string]string{
+	"\x04\x22\x4d\x18": "compressed by lz4", "LZIP": "compressed by lzip", "\x1f\x9d": "compressed by compress",
+	"\x5d\x00\x00": "compressed by lzma", "7z\xbc\xaf": "a 7z archive", "Rar!": "a rar archive", "!<arch>\n": "an ar archive",
+	"0707": "a cpio archive", "MSCF": "a cabinet",
+}
+
+// unreadable is ErrFormat, with what in is where that can be told.
+func unreadable(in *bufio.Reader) error {
+	for magic, what := range others {
+		if head, _ := in.Peek(len(magic)); string(head) == magic {
+			return fmt.Errorf("it is %s: %w", what, ErrFormat)
+		}
+	}
+	return ErrFormat
 }
 
 // isTar reports whether r begins as a tar archive does: with a header whose checksum
