@@ -33,8 +33,6 @@ const (
 var (
 	registryForm   = regexp.MustCompile(`^([a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?(\.[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?)*|\[[0-9a-fA-F:]+\])(:[0-9]{1,5})?$`)
 	repositoryForm = regexp.MustCompile(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$`)
-	tagForm        = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$`)
-	digestForm     = regexp.MustCompile(`^(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$`)
 )
 
 // ParseImageRef reads [REGISTRY/]REPOSITORY[:TAG][@DIGEST], oci-layout:PATH[:TAG] or
@@ -59,7 +57,7 @@ func localImage(text string) (path, name string, err error) {
 	path, name, named := strings.Cut(text, ":")
 	if at, digest, ok := strings.Cut(text, "@"); ok && strings.HasPrefix(digest, "sha") {
 		path, name, named = at, digest, true
-		if !digestForm.MatchString(digest) {
+		if !validDigest(digest) {
 			return "", "", fmt.Errorf("%q is no digest, which is sha256: and 64 hexadecimal digits", digest)
 		}
 	}
@@ -74,13 +72,13 @@ func localImage(text string) (path, name string, err error) {
 
 func registryImage(text string) (r ImageRef, err error) {
 	name, digest, hasDigest := strings.Cut(text, "@")
-	if hasDigest && !digestForm.MatchString(digest) {
+	if hasDigest && !validDigest(digest) {
 		return r, fmt.Errorf("%q is no digest, which is sha256: and 64 hexadecimal digits", digest)
 	}
 	r.Digest = digest
 	if i := strings.LastIndexByte(name, ':'); i > strings.LastIndexByte(name, '/') {
 		r.Tag, name = name[i+1:], name[:i]
-		if !tagForm.MatchString(r.Tag) {
+		if !validTag(r.Tag) {
 			return r, fmt.Errorf("%q is no tag", r.Tag)
 		}
 	}

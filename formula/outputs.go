@@ -53,7 +53,7 @@ func (s *scope) outputFields(attr *hclsyntax.Attribute) ([]field[outputEntry], *
 func (s *scope) outputEntry(e item) outputEntry {
 	o := StepOutput{Name: e.key, Packtype: packtypes[0], Range: e.keyAt}
 	ok := true
-	if !validName.MatchString(e.key) {
+	if !validName(e.key) {
 		s.problem(e.keyAt, "Invalid name", "%s cannot name an output. "+nameRule, s.quote(e.key))
 		ok = false
 	}

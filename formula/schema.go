@@ -1,7 +1,6 @@
 package formula
 
 import (
-	"regexp"
 	"slices"
 
 	"github.com/hashicorp/hcl/v2/hclsyntax"
@@ -48,8 +47,6 @@ func aBlock(block *hclsyntax.Block) string {
 	return "A " + block.Type
 }
 
-var validName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_-]{0,127}$`)
-
 const nameRule = "A name begins with a letter or an underscore, goes on with letters, digits, underscores and hyphens, and has at most 128 of them."
 
 // checkLabels reports a wrong number of labels and names that are none.
@@ -63,7 +60,7 @@ func (m *module) checkLabels(block *hclsyntax.Block, schema blockSchema) bool {
 		m.l.report(problem(block.LabelRanges[schema.labels], block.DefRange(), "Too many labels",
 			"%s block takes %s.", aBlock(block), []string{"no name", "one name"}[schema.labels]))
 		return false
-	case schema.labels == 1 && !validName.MatchString(block.Labels[0]):
+	case schema.labels == 1 && !validName(block.Labels[0]):
 		m.l.report(problem(block.LabelRanges[0], block.DefRange(), "Invalid name", "%q cannot name a %s. "+nameRule, block.Labels[0], block.Type))
 		return false
 	}

@@ -2,7 +2,6 @@ package formula
 
 import (
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -145,14 +144,12 @@ func (s *scope) patterns(attr *hclsyntax.Attribute) []string {
 	return texts
 }
 
-var sha256Form = regexp.MustCompile(`^[0-9a-fA-F]{64}$`)
-
 func (s *scope) sha256(attr *hclsyntax.Attribute) string {
 	if attr == nil {
 		return ""
 	}
 	text, ok := s.text(attr.Expr, "sha256")
-	if ok && !sha256Form.MatchString(text) {
+	if ok && !validDigest("sha256:"+strings.ToLower(text)) {
 		s.problem(attr.Expr.Range(), "Invalid sha256", "%s is no SHA-256, which is 64 hexadecimal digits.", s.quote(text))
 	}
 	return strings.ToLower(text)
