@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -34,6 +35,9 @@ func WriteBundle(ctx context.Context, local *warehouse.Local, r plan.Resolved, d
 	if err := standAlone(spec); err != nil {
 		return fmt.Errorf("write bundle: %w", err)
 	}
+	if r.Network {
+		spec.Linux.Namespaces = slices.DeleteFunc(spec.Linux.Namespaces, func(ns specs.LinuxNamespace) bool { return ns.Type == specs.NetworkNamespace })
+	}
 	root := filepath.Join(dir, "rootfs")
 	spec.Root.Path = "rootfs"
 	if err := os.Mkdir(root, 0o755); err != nil {
@@ -45,7 +49,7 @@ func WriteBundle(ctx context.Context, local *warehouse.Local, r plan.Resolved, d
 		}
 	}
 	if len(r.Action.Script) > 0 {
-		if err := bundle.WriteScript(filepath.Join(dir, "script"), r.Action.Script); err != nil {
+		if err := bundle.WriteScript(filepath.Join(dir, "script"), r.Action.Script, r.Action.Continue); err != nil {
 			return fmt.Errorf("write bundle: %w", err)
 		}
 		spec.Mounts = append(spec.Mounts, specs.Mount{Destination: bundle.ScriptDir, Type: "bind", Source: "script", Options: []string{"bind", "nosuid", "nodev"}})
@@ -80,21 +84,37 @@ func standAlone(spec *specs.Spec) error {
 // addInput puts an input into the bundle: copied where the step may write, else
 // mounted from where it is.
 func addInput(ctx context.Context, local *warehouse.Local, spec *specs.Spec, dir string, i int, in plan.ResolvedInput) error {
+	if in.Host != "" {
+		return addHost(spec, in)
+	}
 	rec, err := local.Get(in.Ware)
 	if err != nil {
 		return err
 	}
 	if in.Port == "/" {
-		return pack.Export(ctx, local, in.Ware, filepath.Join(dir, "rootfs"))
+		return pack.Export(ctx, local, in.Ware, filepath.Join(dir, "rootfs"), pack.ExportOptions{})
 	}
 	mount := specs.Mount{Destination: in.Port, Type: "bind", Source: local.Fileset(rec), Options: []string{"bind", "ro", "nosuid", "nodev"}}
 	if in.Mode == formula.Overlay {
 		mount.Source = "input-" + strconv.Itoa(i)
 		mount.Options = []string{"bind", "nosuid", "nodev"}
-		if err := pack.Export(ctx, local, in.Ware, filepath.Join(dir, mount.Source)); err != nil {
+		if err := pack.Export(ctx, local, in.Ware, filepath.Join(dir, mount.Source), pack.ExportOptions{}); err != nil {
 			return err
 		}
 	}
 	spec.Mounts = append(spec.Mounts, mount)
+	return nil
+}
+
+// addHost mounts a path of this machine as it is.
+func addHost(spec *specs.Spec, in plan.ResolvedInput) error {
+	mode := "ro"
+	switch in.Mode {
+	case formula.ReadWrite:
+		mode = "rw"
+	case formula.Overlay:
+		return fmt.Errorf("%s is mounted as an overlay, which a plain runtime does not have", in.Host)
+	}
+	spec.Mounts = append(spec.Mounts, specs.Mount{Destination: in.Port, Type: "bind", Source: in.Host, Options: []string{"rbind", mode, "nosuid", "nodev"}})
 	return nil
 }

@@ -27,6 +27,14 @@ type Options struct {
 	Version   string                             // of kiln, for memos
 	Binaries  func() (container.Binaries, error) // called when the first step must run
 	MaxPIDs   uint64                             // processes a run may have at once; 0: DefaultMaxPIDs
+	Allow     Allowed                            // what a step that asks for it gets
+	FormulaID func(plan.Resolved) string         // warpforge's id of a step, for memos; may be nil
+}
+
+// Allowed is what the person consents to that a step can ask for.
+type Allowed struct {
+	Network bool // this machine's network
+	Mount   bool // paths of this machine
 }
 
 // DefaultMaxPIDs is how many processes a run may have unless Options say otherwise:

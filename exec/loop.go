@@ -1,7 +1,9 @@
 package exec
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -126,7 +128,7 @@ func (r *run) soon(st *state) bool {
 // prepare has a container made for a step, with the inputs that are known and
 // already looked at.
 func (r *run) prepare(st *state) error {
-	job := wire.Job{ID: jobID(st), Name: st.Addr, Scripts: st.Action.Script}
+	job := wire.Job{ID: jobID(st), Name: st.Addr, Scripts: st.Action.Script, GoOn: st.Action.Continue, Network: st.Network}
 	job.UID, job.GID = ids(st.User)
 	st.late = nil
 	for _, in := range st.Inputs {
@@ -142,6 +144,9 @@ func (r *run) prepare(st *state) error {
 			job.Mounts = append(job.Mounts, m)
 		}
 	}
+	if st.Network {
+		job.Mounts = r.wares.addNetwork(job.Mounts, st.Step, job.Root)
+	}
 	slices.SortFunc(job.Mounts, byPort)
 	job.Late = st.late
 	st.container = beingMade
@@ -153,6 +158,10 @@ func (r *run) prepare(st *state) error {
 
 // knownInput returns the mount of an input whose ware is known and was looked at.
 func (r *run) knownInput(in formula.Input) (wire.Mount, bool) {
+	if in.Host != "" {
+		m, err := r.wares.hosts.mount(in.Port, in.Host, in.Mode)
+		return m, err == nil
+	}
 	id := r.plan.Wares[in.From.Ware]
 	if in.From.Step != "" {
 		var ok bool
@@ -181,6 +190,15 @@ func (r *run) inputsChecked(c checkResult) error {
 		r.fail(st, &StepError{Failure: FailedInput, Port: c.port, Err: c.err})
 		return nil
 	}
+	err := refused(st.Step, r.Allow)
+	if err == nil && len(command(st.Step)) == 0 && !st.Action.Echo {
+		err = errors.New("its command is empty")
+	}
+	if err != nil {
+		r.slots++
+		r.fail(st, &StepError{Failure: FailedSetup, Err: err})
+		return nil
+	}
 	if err := r.openBackend(); err != nil {
 		return err
 	}
@@ -201,6 +219,9 @@ func (r *run) inputsChecked(c checkResult) error {
 
 // start runs a step in its container.
 func (r *run) start(st *state) error {
+	if st.Action.Echo {
+		defer r.echo(st)
+	}
 	s := wire.Start{ID: jobID(st), Args: command(st.Step), Env: environment(st.Step), Cwd: st.Cwd, Timeout: st.Timeout}
 	for _, m := range st.inputs {
 		if slices.Contains(st.late, m.Port) {
@@ -263,6 +284,30 @@ func (r *run) handle(frame wire.Frame) error {
 	return nil
 }
 
+// memo is what will be remembered of a step that ended well.
+func (r *run) memo(st *state, outputs map[string]warehouse.WareID) warehouse.Memo {
+	m := warehouse.Memo{
+		Key: st.resolved.Key, Step: st.Addr, Outputs: outputs, Started: st.began.UTC(), Duration: st.exited.Duration,
+		Isolation: "container", Kiln: r.Version,
+	}
+	if r.FormulaID != nil {
+		m.FormulaID = r.FormulaID(st.resolved)
+	}
+	return m
+}
+
+// echo tells a step's inputs, which is all that an echo action does.
+func (r *run) echo(st *state) {
+	var b bytes.Buffer
+	for _, in := range st.resolved.Inputs {
+		fmt.Fprintf(&b, "%s ← %s\n", in.Port, in.Content())
+	}
+	for _, v := range st.Env {
+		fmt.Fprintf(&b, "$%s = %s\n", v.Name, v.Value)
+	}
+	st.log.Write(b.Bytes(), func(line []byte) { r.emit(Event{Kind: StepLog, Step: st.Step, Line: line}) })
+}
+
 func (r *run) exitedBadly(st *state) {
 	e := st.exited
 	st.container = noContainer
@@ -292,10 +337,9 @@ func (r *run) packed(st *state, p wire.Packed) {
 	r.slots++
 	r.finish(st, outputs)
 	r.result.Ran++
-	r.memos.put(warehouse.Memo{
-		Key: st.resolved.Key, Step: st.Addr, Outputs: outputs, Started: st.began.UTC(), Duration: st.exited.Duration,
-		Isolation: "container", Kiln: r.Version,
-	})
+	if plan.Hermetic(st.Step.Step) {
+		r.memos.put(r.memo(st, outputs))
+	}
 	r.emit(Event{Kind: StepDone, Step: st.Step, Duration: st.exited.Duration, Outputs: outputs})
 	if !r.stopping {
 		for _, next := range r.met(st) {

@@ -42,6 +42,7 @@ func (r *run) openContainer() (backend, error) {
 	}
 	x, err := container.Start(container.Config{
 		Binaries: binaries, Warehouse: r.Warehouse.Dir(), Run: hex.EncodeToString(id[:]), MaxPIDs: maxPIDs,
+		Hosts: r.wares.hosts.paths, Network: r.wares.hosts.network,
 	})
 	if err != nil {
 		return nil, err

@@ -107,7 +107,7 @@ func (r *run) run() (Result, error) {
 		return Result{}, err
 	}
 	r.slots = r.Jobs
-	r.wares = newWares(r.Warehouse)
+	r.wares = newWares(r.Warehouse, hostsOf(selected, r.Allow))
 	r.memos = newMemoWriter(r.Warehouse, r.Memos)
 	r.checked = make(chan checkResult, r.Jobs+1)
 	r.result.Steps = map[string]map[string]warehouse.WareID{}
@@ -206,7 +206,7 @@ func (r *run) outputOf(s *plan.Step, name string) (warehouse.WareID, bool) {
 
 // remembered returns the memo that makes running the step needless, or nil.
 func (r *run) remembered(resolved plan.Resolved) *warehouse.Memo {
-	if r.Force {
+	if r.Force || !plan.Hermetic(resolved.Step.Step) {
 		return nil
 	}
 	memo, err := r.Memos.Get(resolved.Key)

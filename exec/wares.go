@@ -10,6 +10,7 @@ import (
 	"github.com/kilnbuild/kiln/exec/container/wire"
 	"github.com/kilnbuild/kiln/formula"
 	"github.com/kilnbuild/kiln/pack"
+	"github.com/kilnbuild/kiln/plan"
 	"github.com/kilnbuild/kiln/warehouse"
 )
 
@@ -17,6 +18,7 @@ import (
 // nobody has changed it on disk since it was put there.
 type wares struct {
 	local *warehouse.Local
+	hosts *hosts
 	mu    sync.Mutex
 	seen  map[warehouse.WareID]*look
 }
@@ -28,8 +30,8 @@ type look struct {
 	err  error
 }
 
-func newWares(local *warehouse.Local) *wares {
-	return &wares{local: local, seen: map[warehouse.WareID]*look{}}
+func newWares(local *warehouse.Local, hosts *hosts) *wares {
+	return &wares{local: local, hosts: hosts, seen: map[warehouse.WareID]*look{}}
 }
 
 // add notes a ware that was made by this run.
@@ -87,6 +89,14 @@ type checkResult struct {
 func (w *wares) check(ctx context.Context, st *state) checkResult {
 	c := checkResult{st: st}
 	for _, in := range st.resolved.Inputs {
+		if in.Host != "" {
+			m, err := w.hosts.mount(in.Port, in.Host, in.Mode)
+			if err != nil && c.err == nil {
+				c.port, c.err = in.Port, fmt.Errorf("input %s: %w", in.Port, err)
+			}
+			c.mounts = append(c.mounts, m)
+			continue
+		}
 		rec, err := w.look(ctx, in.Ware)
 		switch {
 		case errors.Is(err, warehouse.ErrMissing):
@@ -106,6 +116,16 @@ func (w *wares) check(ctx context.Context, st *state) checkResult {
 		c.mounts = append(c.mounts, w.mount(in.Port, in.Mode, rec))
 	}
 	return c
+}
+
+// addNetwork returns mounts with what s finds of this machine to use the network. root
+// is the mount of its root ware, or nil.
+func (w *wares) addNetwork(mounts []wire.Mount, s *plan.Step, root *wire.Mount) []wire.Mount {
+	fileset := ""
+	if root != nil && root.Host == 0 {
+		fileset = filepath.Join(w.local.Dir(), root.Path)
+	}
+	return w.hosts.addNetwork(mounts, s.Inputs, fileset)
 }
 
 func (w *wares) mount(port string, mode formula.Mode, rec warehouse.Record) wire.Mount {

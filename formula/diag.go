@@ -123,3 +123,7 @@ func comparePlaces(a, b *hcl.Diagnostic) int {
 		strings.Compare(a.Summary, b.Summary),
 	)
 }
+
+// DidYouMean returns a sentence to append to a diagnostic's detail: the name nearest
+// to given, or the names there are when they are few, or nothing.
+func DidYouMean(given string, names []string) string { return didYouMean(given, names) }

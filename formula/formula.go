@@ -38,7 +38,12 @@ const (
 	SourceGit     SourceKind = "git"
 	SourceOCI     SourceKind = "oci"
 	SourceID      SourceKind = "id"
+	SourceText    SourceKind = "text"
+	SourceCatalog SourceKind = "catalog"
 )
+
+// EmptyWare is the id of the fileset that is an empty directory.
+const EmptyWare = "tree:5cd5ef42d5253c50873cd13db2574f307c78695fdd1018ddb036dae44f60d08c-7"
 
 // Source is what a ware block names before it is resolved.
 type Source struct {
@@ -56,9 +61,15 @@ type Source struct {
 	NoSubmodules bool     // git: submodules are left out
 	OCI          string   // oci: an image, as ParseImageRef reads it
 	Platform     string   // oci: linux/ARCHITECTURE[/VARIANT]; "" is this machine's
+	Unlocked     bool     // git: the ref is read anew by every run, and is in no lock file; id: nor is the tree id
 	ID           string   // id: a ware id
-	Filters      string   // pack filters, "uid=keep,mtime=keep"; "" for the defaults
-	Range        hcl.Range
+	// Addresses are where the ware of an id can be fetched, besides the warehouses
+	// that the plan knows; warehouse URLs, tried in order.
+	Addresses []string
+	Text      string // text: the content of the ware's one file
+	Catalog   string // catalog: MODULE:RELEASE:ITEM
+	Filters   string // pack filters, "uid=keep,mtime=keep"; "" for the defaults
+	Range     hcl.Range
 }
 
 // Ref names a value that becomes a ware id: a ware, or one output of a step.
@@ -79,6 +90,7 @@ type Step struct {
 	Timeout   time.Duration // 0: none
 	Cwd       string        // absolute; "/" unless set
 	User      string        // "uid" or "uid:gid", decimal; "0:0" unless set
+	Network   bool          // it may use the machine's network, if the person allows it
 	Sensitive bool          // an input or the action was made from a sensitive value
 	Range     hcl.Range     // of the block's header
 }
@@ -88,26 +100,31 @@ type Mode string
 
 // The modes of an input. The input at "/" is an overlay whatever is written.
 const (
-	ReadOnly Mode = "ro"
-	Overlay  Mode = "overlay"
+	ReadOnly  Mode = "ro"
+	Overlay   Mode = "overlay"
+	ReadWrite Mode = "rw" // of a mount: what the step writes stays
 )
 
-// An Input is a ware mounted at a path of the step.
+// An Input is a ware, or something of this machine, mounted at a path of the step.
 type Input struct {
-	Port  string // absolute, clean
-	From  Ref
-	Mode  Mode
-	Range hcl.Range
+	Port    string // absolute, clean
+	From    Ref    // zero for a mount
+	Host    string // of a mount: an absolute path of this machine
+	Mode    Mode
+	Filters string // unpack filters, "mtime=follow"; "" for the defaults
+	Range   hcl.Range
 }
 
 // An EnvVar is one variable of the step's environment.
 type EnvVar struct{ Name, Value string }
 
-// Action is what a step does: exactly one of Exec and Script is set.
+// Action is what a step does: exactly one of Exec, Script and Echo is set.
 type Action struct {
 	Exec        []string    // argv
 	Script      []string    // entries run by one interpreter, in order
 	Interpreter []string    // argv before the script's path; ["/bin/sh"] unless set
+	Continue    bool        // with Script: entries after one that fails run too
+	Echo        bool        // tell the inputs, and run nothing
 	Ranges      []hcl.Range // Exec: one, of the attribute; Script: one for each entry
 }
 

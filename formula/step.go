@@ -174,7 +174,9 @@ func (s *scope) user(text string, at hcl.Range) string {
 // reserved are the directories that kiln itself mounts in every step.
 var reserved = []string{"/proc", "/dev", "/sys", "/.kiln"}
 
-func reservedAt(p string) string {
+// Reserved returns which of the directories that kiln provides in every step the path p
+// is or lies in, or "".
+func Reserved(p string) string {
 	for _, dir := range reserved {
 		if p == dir || strings.HasPrefix(p, dir+"/") {
 			return dir
@@ -190,7 +192,7 @@ func (s *scope) checkPath(p string, at hcl.Range, summary, what string) (string,
 		return "", false
 	}
 	clean := path.Clean(p)
-	if dir := reservedAt(clean); dir != "" {
+	if dir := Reserved(clean); dir != "" {
 		s.problem(at, "Reserved path", "%s lies in %s, which kiln provides in every step. Choose another path.", s.quote(p), dir)
 		return "", false
 	}

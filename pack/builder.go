@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"strings"
 
 	"github.com/kilnbuild/kiln/warehouse"
@@ -30,8 +31,8 @@ type BuildOptions struct {
 	Options           // Include and Exclude match paths after Strip
 	Strip      int    // leading path components dropped from each entry
 	Name       string // of what the entries come from, for errors of its readers
-	MaxBytes   int64  // content of all files; 0: DefaultMaxBytes
-	MaxEntries int64  // 0: DefaultMaxEntries
+	MaxBytes   int64  // content of all files; 0: DefaultMaxBytes; negative: no limit
+	MaxEntries int64  // 0: DefaultMaxEntries; negative: no limit
 	// Packed tells how many bytes of the packed form have been read so far. With it,
 	// files that are together more than MaxRatio times as large and more than
 	// RatioFloor are refused. May be nil. It is called from one goroutine.
@@ -83,15 +84,9 @@ type Builder struct {
 
 // NewBuilder begins a fileset. The caller closes the Builder.
 func NewBuilder(ctx context.Context, l *warehouse.Local, o BuildOptions) (*Builder, error) {
-	if o.MaxBytes == 0 {
-		o.MaxBytes = DefaultMaxBytes
-	}
-	if o.MaxEntries == 0 {
-		o.MaxEntries = DefaultMaxEntries
-	}
-	if o.MaxRatio == 0 {
-		o.MaxRatio = DefaultMaxRatio
-	}
+	o.MaxBytes = limit(o.MaxBytes, DefaultMaxBytes)
+	o.MaxEntries = limit(o.MaxEntries, DefaultMaxEntries)
+	o.MaxRatio = limit(o.MaxRatio, DefaultMaxRatio)
 	w, err := newWalk(ctx, o.Options, nil)
 	if err != nil {
 		return nil, err
@@ -108,6 +103,17 @@ func NewBuilder(ctx context.Context, l *warehouse.Local, o BuildOptions) (*Build
 		return nil, errors.Join(err, b.Close())
 	}
 	return b, nil
+}
+
+// limit returns n, what it is when it is 0, or what cannot be reached when it is negative.
+func limit(n, otherwise int64) int64 {
+	switch {
+	case n < 0:
+		return math.MaxInt64
+	case n == 0:
+		return otherwise
+	}
+	return n
 }
 
 // Close discards the fileset if it was not committed.

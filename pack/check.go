@@ -61,8 +61,14 @@ func Verify(ctx context.Context, l *warehouse.Local, id warehouse.WareID, o Veri
 }
 
 // commit makes staged the ware rec.ID. Of a ware that is there already, the fileset
-// there stays, unless it was changed on disk: then staged takes its place.
+// there stays, unless it was changed on disk: then staged takes its place. It must be
+// the same fileset, as its tree id tells, also where rec.ID covers less of it.
 func commit(ctx context.Context, l *warehouse.Local, staged string, rec warehouse.Record) error {
+	if there, err := l.Get(rec.ID); err == nil {
+		if err := rec.CheckTree(there.Tree, "the warehouse"); err != nil {
+			return err
+		}
+	}
 	err := Check(ctx, l, rec.ID)
 	switch {
 	case errors.Is(err, ErrCorrupt):

@@ -13,19 +13,35 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// ExportOptions says how a ware is copied out of the warehouse.
+type ExportOptions struct {
+	// Filters of unpacking. What is not set in them is as in ExportFilters.
+	Filters  Filters
+	Progress func(entries, bytes int64) // as in Options
+}
+
+// ExportFilters give all to whoever runs kiln and leave everything else as it is in
+// the ware.
+func ExportFilters() Filters {
+	f := RioUnpackFilters()
+	f.setid, f.dev = keep, keep
+	return f
+}
+
 // Export copies a ware to dst, which must be missing or an empty directory; for a
 // ware that is one file, missing. What is there is not replaced, and a symlink at
 // dst is not followed. The copy is made beside dst and renamed when it is whole;
 // only an empty directory that cannot be replaced, such as a mount point, is filled
-// in place.
-func Export(ctx context.Context, l *warehouse.Local, id warehouse.WareID, dst string) error {
-	if err := export(ctx, l, id, filepath.Clean(dst)); err != nil {
+// in place. Owners are those that the ware was packed with, whoever owns its fileset.
+func Export(ctx context.Context, l *warehouse.Local, id warehouse.WareID, dst string, o ExportOptions) error {
+	o.Filters = o.Filters.Over(ExportFilters())
+	if err := export(ctx, l, id, filepath.Clean(dst), o); err != nil {
 		return fmt.Errorf("export ware %s to %s: %w", id, dst, err)
 	}
 	return nil
 }
 
-func export(ctx context.Context, l *warehouse.Local, id warehouse.WareID, dst string) error {
+func export(ctx context.Context, l *warehouse.Local, id warehouse.WareID, dst string, o ExportOptions) error {
 	rec, err := l.Get(id)
 	if err != nil {
 		return err
@@ -37,12 +53,12 @@ func export(ctx context.Context, l *warehouse.Local, id warehouse.WareID, dst st
 	tmp, err := os.MkdirTemp(filepath.Dir(dst), ".kiln-export-")
 	if err != nil {
 		if there {
-			return exportInto(ctx, l, rec, dst)
+			return exportInto(ctx, l, rec, dst, o)
 		}
 		return err
 	}
 	defer func() { _ = warehouse.RemoveTree(tmp) }()
-	if err := copyOut(ctx, l, rec, tmp); err != nil {
+	if err := copyOut(ctx, l, rec, tmp, o); err != nil {
 		return err
 	}
 	if rec.File {
@@ -56,7 +72,7 @@ func export(ctx context.Context, l *warehouse.Local, id warehouse.WareID, dst st
 	if err == unix.ENOTEMPTY || err == nil {
 		return err
 	}
-	return exportInto(ctx, l, rec, dst)
+	return exportInto(ctx, l, rec, dst, o)
 }
 
 // exportable checks what is at dst, and reports whether it is an empty directory.
@@ -96,8 +112,8 @@ func renameNew(from, to string) error {
 }
 
 // exportInto fills an empty directory, and empties it again after an error.
-func exportInto(ctx context.Context, l *warehouse.Local, rec warehouse.Record, dst string) error {
-	err := copyOut(ctx, l, rec, dst)
+func exportInto(ctx context.Context, l *warehouse.Local, rec warehouse.Record, dst string, o ExportOptions) error {
+	err := copyOut(ctx, l, rec, dst, o)
 	if err == nil {
 		return nil
 	}
@@ -109,8 +125,13 @@ func exportInto(ctx context.Context, l *warehouse.Local, rec warehouse.Record, d
 	return err
 }
 
-func copyOut(ctx context.Context, l *warehouse.Local, rec warehouse.Record, tmp string) error {
-	w, err := newWalk(ctx, Options{Filters: storedFilters()}, &ingester{})
+func copyOut(ctx context.Context, l *warehouse.Local, rec warehouse.Record, tmp string, o ExportOptions) error {
+	f, err := OpenFileset(ctx, l, rec)
+	if err != nil {
+		return err
+	}
+	x := &exporter{list: f.Listing, filters: o.Filters, fifos: rec.ID.Packtype != Tree}
+	w, err := newWalk(ctx, Options{Filters: storedFilters(), Progress: o.Progress}, x)
 	if err != nil {
 		return err
 	}

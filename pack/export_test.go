@@ -32,7 +32,7 @@ func TestExportRefuses(t *testing.T) {
 		{tree, "src"}, {tree, "src/run"}, {tree, "link"}, {tree, "dangling"}, {tree, "none/x"},
 		{file, "src"}, {file, "src/run"}, {file, "empty"}, {file, "link"}, {file, "dangling"},
 	} {
-		if err := Export(ctx, l, c.rec.ID, dir+"/"+c.dst); err == nil {
+		if err := Export(ctx, l, c.rec.ID, dir+"/"+c.dst, ExportOptions{}); err == nil {
 			t.Errorf("exported %s to %s", c.rec.ID, c.dst)
 		}
 	}
@@ -46,7 +46,7 @@ func TestExportRefuses(t *testing.T) {
 	if _, err := os.Lstat(dir + "/nowhere"); !errors.Is(err, fs.ErrNotExist) {
 		t.Error("a symlink was followed")
 	}
-	if err := Export(ctx, l, warehouse.WareID{Packtype: Tree, Hash: "none"}, dir+"/new"); !errors.Is(err, warehouse.ErrMissing) {
+	if err := Export(ctx, l, warehouse.WareID{Packtype: Tree, Hash: "none"}, dir+"/new", ExportOptions{}); !errors.Is(err, warehouse.ErrMissing) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -63,7 +63,7 @@ func TestExportIntoMountPoint(t *testing.T) {
 		t.Skip("mounting needs root: ", err)
 	}
 	t.Cleanup(func() { unix.Unmount(dir+"/mount", unix.MNT_DETACH) })
-	must(t, Export(ctx, l, rec.ID, dir+"/mount"))
+	must(t, Export(ctx, l, rec.ID, dir+"/mount", ExportOptions{}))
 	got, err := Scan(ctx, dir+"/mount", Options{})
 	if err != nil || got.ID != rec.ID {
 		t.Errorf("got %v, %v, want %v", got, err, rec)
@@ -79,7 +79,7 @@ func TestExportCorrupt(t *testing.T) {
 	rec, err := Ingest(ctx, l, dir+"/src", Options{})
 	must(t, err)
 	must(t, os.WriteFile(l.Fileset(rec)+"/zero", []byte("x"), 0o644))
-	if err := Export(ctx, l, rec.ID, dir+"/out"); !errors.Is(err, ErrCorrupt) {
+	if err := Export(ctx, l, rec.ID, dir+"/out", ExportOptions{}); !errors.Is(err, ErrCorrupt) {
 		t.Errorf("got %v", err)
 	}
 	if _, err := os.Lstat(dir + "/out"); !errors.Is(err, fs.ErrNotExist) {

@@ -42,7 +42,8 @@ type dir struct {
 	nodes   []node  // sorted by name
 	visits  []int32 // indexes in nodes of what is not a directory
 	pending atomic.Int32
-	refused error // by the filters, if it turns out to be part of the ware
+	refused error   // by the filters, if it turns out to be part of the ware
+	listed  message // what is recorded of it, where a walk needs that
 	holding sync.Mutex
 	holders int // while it is above 0 it is open, if it does not stay open anyway
 }

@@ -68,7 +68,7 @@ func TestWaysAgree(t *testing.T) {
 			t.Errorf("%s: scan %s, ingest %s, adopt %s", packtype, scanned.ID, ingested.ID, adopted.ID)
 		}
 		out := filepath.Join(t.TempDir(), "out")
-		must(t, Export(ctx, l, adopted.ID, out))
+		must(t, Export(ctx, l, adopted.ID, out, ExportOptions{}))
 		exported, err := Scan(ctx, out, o)
 		must(t, err)
 		if exported.ID != scanned.ID {
@@ -103,8 +103,8 @@ func TestFileWare(t *testing.T) {
 		t.Errorf("fileset %q, %v", data, err)
 	}
 	out := filepath.Join(t.TempDir(), "out")
-	must(t, Export(ctx, l, adopted.ID, out))
-	if err := Export(ctx, l, adopted.ID, out); err == nil {
+	must(t, Export(ctx, l, adopted.ID, out, ExportOptions{}))
+	if err := Export(ctx, l, adopted.ID, out, ExportOptions{}); err == nil {
 		t.Error("export replaced a file")
 	}
 }

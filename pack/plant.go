@@ -64,7 +64,7 @@ func (b *Builder) fits(size int64) error {
 // inRatio checks that what was written so far is not too much for what was read.
 func (b *Builder) inRatio() error {
 	written := b.bytes.Load()
-	if b.o.Packed == nil || b.o.MaxRatio < 0 || written <= RatioFloor {
+	if b.o.Packed == nil || written <= RatioFloor {
 		return nil
 	}
 	if packed := b.o.Packed(); written/b.o.MaxRatio > packed {

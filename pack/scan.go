@@ -82,9 +82,6 @@ func (w *walk) directory(path string, dst int) (Result, *dir, error) {
 func (w *walk) file(parent, name string, dst int) (Result, *dir, error) {
 	d := &dir{fd: -1, dst: dst, single: true, nodes: []node{{name: name, meta: meta{kind: KindFile}}}}
 	defer closeDir(d)
-	if w.o.rio() {
-		return Result{}, nil, fmt.Errorf("it is a single file, which packtype %s cannot hold: use %s, or put it into a directory", w.o.Packtype, Tree)
-	}
 	var err error
 	if d.fd, err = openat(unix.AT_FDCWD, parent, unix.O_RDONLY|unix.O_DIRECTORY, 0); err != nil {
 		return Result{}, nil, err
@@ -104,6 +101,11 @@ func (w *walk) file(parent, name string, dst int) (Result, *dir, error) {
 	s.msg = fileRootMessage(s.msg[:0], n)
 	d.digest = hashMessage(s.msg)
 	w.keep(s.msg)
+	if w.o.rio() {
+		n.name = "." // as rio calls the root, whatever it is
+		d.rio = rioFile(n, n.content, s)
+		n.name = "file"
+	}
 	if err := w.v.leave(w, d); err != nil {
 		return Result{}, nil, err
 	}
@@ -174,6 +176,7 @@ func (w *walk) recall(d *dir, n *node, st *unix.Stat_t, s *scratch) (known bool,
 	n.digest = digest{c.sum, st.Size}
 	w.progress(0, st.Size)
 	if w.o.rio() {
+		n.content = c.content
 		n.rio = rioFile(n, c.content, s)
 	}
 	return true, nil

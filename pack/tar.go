@@ -2,10 +2,10 @@ package pack
 
 import (
 	"encoding/binary"
-	"math/big"
 	"slices"
 	"strings"
 
+	"github.com/kilnbuild/kiln/internal/base58"
 	"github.com/kilnbuild/kiln/warehouse"
 )
 
@@ -124,24 +124,5 @@ func byRioPath(entries []node) []int {
 // rioID is the id of a fileset whose root has the rio hash sum: Tar and Zip differ in
 // the packtype alone.
 func rioID(packtype string, sum *[48]byte) warehouse.WareID {
-	return warehouse.WareID{Packtype: packtype, Hash: base58(sum[:])}
-}
-
-// base58 writes b in Bitcoin's alphabet: each leading zero byte as '1'.
-func base58(b []byte) string {
-	const alphabet = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
-	var out []byte
-	n, base, digit := new(big.Int).SetBytes(b), big.NewInt(58), new(big.Int)
-	for n.Sign() > 0 {
-		n.DivMod(n, base, digit)
-		out = append(out, alphabet[digit.Int64()])
-	}
-	for _, c := range b {
-		if c != 0 {
-			break
-		}
-		out = append(out, '1')
-	}
-	slices.Reverse(out)
-	return string(out)
+	return warehouse.WareID{Packtype: packtype, Hash: base58.Encode(sum[:])}
 }

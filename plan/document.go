@@ -43,6 +43,9 @@ func Inputs(e *Explanation) []InputDoc {
 	wares := make(map[string]string, len(e.Step.Inputs))
 	for _, in := range e.Step.Inputs {
 		wares[in.Port] = in.From.Ware
+		if in.Host != "" {
+			wares[in.Port] = "mount:" + in.Host
+		}
 	}
 	for i, from := range e.Step.from {
 		docs[i] = InputDoc{Port: from.port, From: wares[from.port], Mode: from.mode, Ware: from.ware}
@@ -73,15 +76,16 @@ type WareDoc struct {
 
 // A StepDoc is one step of a PlanDoc.
 type StepDoc struct {
-	Address string            `json:"address"`
-	State   State             `json:"state"`
-	Key     warehouse.StepKey `json:"key,omitempty"` // not of a step that waits
-	Reasons []Reason          `json:"reasons"`
-	Needs   []string          `json:"needs"` // addresses of steps
-	Inputs  []InputDoc        `json:"inputs"`
-	Outputs []StepOutputDoc   `json:"outputs"`
-	Ran     *time.Time        `json:"ran,omitempty"`  // remembered: when it ran, UTC
-	Took    *float64          `json:"took,omitempty"` // remembered: seconds
+	Address   string            `json:"address"`
+	State     State             `json:"state"`
+	Key       warehouse.StepKey `json:"key,omitempty"`        // not of a step that waits
+	FormulaID string            `json:"formula_id,omitempty"` // warpforge's, of a document of its
+	Reasons   []Reason          `json:"reasons"`
+	Needs     []string          `json:"needs"` // addresses of steps
+	Inputs    []InputDoc        `json:"inputs"`
+	Outputs   []StepOutputDoc   `json:"outputs"`
+	Ran       *time.Time        `json:"ran,omitempty"`  // remembered: when it ran, UTC
+	Took      *float64          `json:"took,omitempty"` // remembered: seconds
 }
 
 // A StepOutputDoc is one output of a StepDoc.

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"strings"
 	"sync"
 
+	"github.com/kilnbuild/kiln/formula"
 	"github.com/kilnbuild/kiln/warehouse"
 )
 
@@ -123,12 +125,30 @@ func (x *explainer) explain(e *Explanation, s *Step) {
 		e.Reasons = []Reason{{Kind: ReasonForced, Text: "forced"}}
 		return
 	}
+	if !Hermetic(s.Step) {
+		e.Reasons = []Reason{{Kind: ReasonOpen, Text: "never remembered: it " + asksFor(s.Step)}}
+		return
+	}
 	memo, reason := remembered(&resolved, x.o.Warehouse, x.o.Memos, x.cache)
 	if memo == nil {
 		e.Reasons = []Reason{reason}
 		return
 	}
 	e.State, e.Memo = StateRemembered, memo
+}
+
+// asksFor says what of this machine a step uses.
+func asksFor(s *formula.Step) string {
+	var asks []string
+	if s.Network {
+		asks = append(asks, "uses the network")
+	}
+	for _, in := range s.Inputs {
+		if in.Host != "" {
+			asks = append(asks, "mounts "+in.Host)
+		}
+	}
+	return strings.Join(asks, " and ")
 }
 
 // waits returns a reason for each step of whose outputs s's key depends and that is

@@ -76,7 +76,10 @@ func (src *sources) fetch(ctx context.Context, s *source) error {
 	var got warehouse.WareID
 	switch w.Source.Kind {
 	case formula.SourceBuiltin:
-		return src.putBuiltin(ctx, w, s.id)
+		got, err = src.putBuiltin(ctx, w, s.id)
+		if err == nil && got != s.id {
+			err = mismatchError{fmt.Errorf("builtin %q is %s, the lock file names %s", w.Source.Builtin, got, s.id)}
+		}
 	case formula.SourceURL:
 		var e LockEntry
 		e, err = src.fetchURL(ctx, w, w.Source.SHA256)
@@ -95,6 +98,15 @@ func (src *sources) fetch(ctx context.Context, s *source) error {
 		if got = e.ID; err == nil && got != s.id {
 			err = mismatchError{fmt.Errorf("image %s of %s gives %s, the lock file names %s", e.Digest, w.Source.OCI, got, s.id)}
 		}
+	case formula.SourceID:
+		if w.Source.Filters != "" {
+			return src.resolveID(ctx, s)
+		}
+		return src.fetchPacked(ctx, s)
+	case formula.SourceCatalog:
+		return src.fetchPacked(ctx, s)
+	case formula.SourceText:
+		_, err = src.packs.text(ctx, w.Source.Text, true)
 	case formula.SourcePath:
 		got, err = src.packs.ingest(ctx, w, src.lockPath, src.report(w.Addr, PhaseStore))
 		src.end(w.Addr, PhaseStore, err)
@@ -105,18 +117,23 @@ func (src *sources) fetch(ctx context.Context, s *source) error {
 	return err
 }
 
-func (src *sources) putBuiltin(ctx context.Context, w *formula.Ware, id warehouse.WareID) error {
+// putBuiltin brings a ware that kiln carries into the warehouse, and what its filters
+// make of it.
+func (src *sources) putBuiltin(ctx context.Context, w *formula.Ware, id warehouse.WareID) (warehouse.WareID, error) {
 	b, err := src.builtin(w)
 	if err != nil {
-		return err
+		return id, err
 	}
-	if b.ID != id {
-		return unavailableError{fmt.Errorf("the lock file names %s for builtin %q, and this kiln carries %s; run kiln update %s to use that",
+	if b.ID != id && w.Source.Filters == "" {
+		return id, unavailableError{fmt.Errorf("the lock file names %s for builtin %q, and this kiln carries %s; run kiln update %s to use that",
 			id, w.Source.Builtin, b.ID, w.Addr)}
 	}
 	err = b.Put(ctx, src.o.Warehouse)
 	src.end(w.Addr, PhaseStore, err)
-	return err
+	if err != nil {
+		return id, err
+	}
+	return src.filtered(ctx, w, b.ID)
 }
 
 func interrupted(ctx context.Context) hcl.Diagnostics {
@@ -136,7 +153,7 @@ func (p *Plan) SaveLock(prune bool) ([]LockChange, hcl.Diagnostics) {
 	if prune {
 		keep = func(addr string) bool {
 			s := p.sources.byAddr[addr]
-			return s != nil && locks(s.wares[0].Source.Kind)
+			return s != nil && locks(s.wares[0].Source)
 		}
 	}
 	return saveLock(p.sources.lockPath, p.sources.lock, keep)

@@ -15,6 +15,7 @@ import (
 	"github.com/kilnbuild/kiln/pack"
 	"github.com/kilnbuild/kiln/pack/git"
 	"github.com/kilnbuild/kiln/plan/gitremote"
+	"github.com/kilnbuild/kiln/warehouse"
 )
 
 var wholeCommit = regexp.MustCompile(`^([0-9a-fA-F]{40}|[0-9a-fA-F]{64})$`)
@@ -72,9 +73,50 @@ func (src *sources) fetchGit(ctx context.Context, w *formula.Ware, commit string
 	}
 	e.Commit = id.String()
 	rec, err := repo.Checkout(ctx, src.o.Warehouse, id, g.options())
+	if g.damaged(ctx, err) {
+		// What was fetched is no longer what it was. It can be had again.
+		if repo, id, err = g.open(ctx, id.String()); err == nil {
+			rec, err = repo.Checkout(ctx, src.o.Warehouse, id, g.options())
+		}
+	}
 	src.end(w.Addr, PhaseUnpack, err)
-	e.ID = rec.ID
+	if err == nil && git.Named(g.options()) {
+		_, err = git.Name(src.o.Warehouse, rec, id)
+	}
+	e.ID = rec.Tree
 	return e, err
+}
+
+// damaged removes cached repositories of which err says that an object in them is
+// damaged or missing. It reports whether there were any.
+func (g *gitFetch) damaged(ctx context.Context, err error) bool {
+	var object *git.ObjectError
+	if !errors.As(err, &object) || ctx.Err() != nil || g.src.o.Offline {
+		return false
+	}
+	dropped := false
+	for _, rawURL := range g.cached {
+		dropped = gitremote.Drop(ctx, rawURL, g.remoteOptions()) == nil || dropped
+	}
+	g.cached = nil
+	return dropped
+}
+
+// GitWare brings a commit of a repository into the warehouse, at a url or a path: the
+// one that ref names, HEAD if that is "". Its record is that of the ware git:COMMIT.
+func GitWare(ctx context.Context, repository, ref string, o ResolveOptions) (warehouse.Record, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return warehouse.Record{}, err
+	}
+	src := &sources{o: o, packs: &packer{o}}
+	w := &formula.Ware{Addr: redactURL(repository), Dir: dir}
+	w.Source = formula.Source{Kind: formula.SourceGit, Git: repository, Ref: ref}
+	e, err := src.fetchGit(ctx, w, "")
+	if err != nil {
+		return warehouse.Record{}, err
+	}
+	return o.Warehouse.Get(warehouse.WareID{Packtype: git.Packtype, Hash: e.Commit})
 }
 
 // A gitFetch is one fetch of a git source, with its submodules.
@@ -83,6 +125,7 @@ type gitFetch struct {
 	w      *formula.Ware
 	name   string // for messages
 	opened []*git.Repo
+	cached []string // urls of those that are in the cache
 }
 
 func (g *gitFetch) close() {
@@ -111,16 +154,8 @@ func (g *gitFetch) open(ctx context.Context, name string) (repo *git.Repo, id gi
 // remote opens the copy of another machine's repository, after fetching what name
 // stands for if it is not in it. What may pass is tried again, with pauses.
 func (g *gitFetch) remote(ctx context.Context, rawURL, name string) (*git.Repo, git.ID, error) {
-	o := gitremote.Options{
-		Dir: filepath.Join(g.src.o.CacheDir, "git"), Client: g.src.o.HTTPClient, Offline: g.src.o.Offline,
-		MaxBytes: g.src.o.MaxDownload, Stall: stallTime, Progress: g.src.report(g.w.Addr, PhaseFetch),
-	}
-	if o.Client == nil {
-		o.Client = newHTTPClient()
-	}
-	if o.MaxBytes == 0 {
-		o.MaxBytes = DefaultMaxDownload
-	}
+	o := g.remoteOptions()
+	g.cached = append(g.cached, rawURL)
 	for try := 1; ; try++ {
 		repo, id, err := gitremote.Open(ctx, rawURL, name, o)
 		var passing *gitremote.TemporaryError
@@ -134,6 +169,20 @@ func (g *gitFetch) remote(ctx context.Context, rawURL, name string) (*git.Repo, 
 			return nil, "", err
 		}
 	}
+}
+
+func (g *gitFetch) remoteOptions() gitremote.Options {
+	o := gitremote.Options{
+		Dir: filepath.Join(g.src.o.CacheDir, "git"), Client: g.src.o.HTTPClient, Offline: g.src.o.Offline,
+		MaxBytes: g.src.o.MaxDownload, Stall: stallTime, Progress: g.src.report(g.w.Addr, PhaseFetch),
+	}
+	if o.Client == nil {
+		o.Client = newHTTPClient()
+	}
+	if o.MaxBytes == 0 {
+		o.MaxBytes = DefaultMaxDownload
+	}
+	return o
 }
 
 // submodule opens a repository that a commit names. What comes from another machine
@@ -216,4 +265,12 @@ func splitPatterns(text string) []string {
 		return nil
 	}
 	return strings.Split(text, "\x00")
+}
+
+// Commit returns the commit that a git ware resolved to, or "" for any other ware.
+func (p *Plan) Commit(addr string) string {
+	if p.sources == nil || p.sources.byAddr[addr] == nil {
+		return ""
+	}
+	return p.sources.byAddr[addr].entry.Commit
 }

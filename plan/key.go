@@ -40,19 +40,33 @@ func stepKey(s *formula.Step, inputs []ResolvedInput) warehouse.StepKey {
 	for _, in := range inputs {
 		b = appendString(b, in.Port)
 		b = appendString(b, string(in.Mode))
+		if in.Host != "" {
+			b = appendString(b, in.Content())
+			continue
+		}
 		b = binary.AppendUvarint(b, uint64(len(in.Ware.Packtype)+1+len(in.Ware.Hash)))
 		b = append(append(append(b, in.Ware.Packtype...), ':'), in.Ware.Hash...)
 	}
 	b = appendEnv(b, s.Env)
-	if s.Action.Script != nil {
-		b = appendStrings(appendString(b, "script"), s.Action.Interpreter)
+	switch {
+	case s.Action.Echo:
+		b = appendString(b, "echo")
+	case s.Action.Script != nil:
+		kind := "script"
+		if s.Action.Continue {
+			kind = "script, going on"
+		}
+		b = appendStrings(appendString(b, kind), s.Action.Interpreter)
 		b = appendStrings(b, s.Action.Script)
-	} else {
+	default:
 		b = appendStrings(appendString(b, "exec"), s.Action.Exec)
 	}
 	b = appendOutputs(b, s.Outputs)
 	b = appendString(b, s.Cwd)
 	b = appendString(b, s.User)
+	if s.Network {
+		b = appendString(b, "network")
+	}
 	sum := sha256.Sum256(b)
 	*buf = b
 	keyBuffers.Put(buf)

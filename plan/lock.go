@@ -15,6 +15,7 @@ import (
 	"github.com/hashicorp/hcl/v2/gohcl"
 	"github.com/hashicorp/hcl/v2/hclwrite"
 	"github.com/kilnbuild/kiln/formula"
+	"github.com/kilnbuild/kiln/pack"
 	"github.com/kilnbuild/kiln/warehouse"
 	"github.com/zclconf/go-cty/cty"
 	"golang.org/x/sys/unix"
@@ -48,14 +49,19 @@ type LockEntry struct {
 	Digest   string // oci: of what the reference named, an index or a manifest
 	Manifest string // oci: of the manifest for the platform; "" if it is Digest
 
-	ID warehouse.WareID
+	From string // id: the ware id in the formula
+
+	ID   warehouse.WareID
+	Tree warehouse.WareID // id: of the fileset of From, unless that is a tree
 }
 
 // matches reports whether e was made from src.
 func (e LockEntry) matches(src formula.Source) bool {
 	switch src.Kind {
 	case formula.SourceBuiltin:
-		return e.Builtin == src.Builtin && e.URL == "" && e.Git == "" && e.OCI == ""
+		return e.Builtin == src.Builtin && canonicalFilters(e.Filters) == canonicalFilters(src.Filters) && e.URL == "" && e.Git == "" && e.OCI == ""
+	case formula.SourceID:
+		return e.From == src.ID && canonicalFilters(e.Filters) == canonicalFilters(src.Filters)
 	case formula.SourceGit:
 		want := gitEntry(src)
 		want.Commit, want.ID = e.Commit, e.ID
@@ -104,7 +110,9 @@ type lockSchema struct {
 		Digest   *string `hcl:"digest"`
 		Manifest *string `hcl:"manifest"`
 
-		ID string `hcl:"id"`
+		From *string `hcl:"from"`
+		ID   string  `hcl:"id"`
+		Tree *string `hcl:"tree"`
 
 		Range hcl.Range `hcl:",def_range"`
 	} `hcl:"ware,block"`
@@ -185,11 +193,14 @@ func (l *lockFile) decode(file *hcl.File) hcl.Diagnostics {
 			})
 		}
 		id, err := warehouse.ParseWareID(w.ID)
+		tree, treeErr := parseTree(deref(w.Tree))
 		switch _, twice := l.entries[w.Addr]; {
+		case treeErr != nil:
+			wrong(fmt.Sprintf("The tree of %s cannot be read: %s.", w.Addr, treeErr))
 		case err != nil:
 			wrong(fmt.Sprintf("The id of %s cannot be read: %s.", w.Addr, err))
-		case !oneSet(w.Builtin, w.URL, w.Git, w.OCI):
-			wrong(fmt.Sprintf("%s must have one of builtin, url, git and oci.", w.Addr))
+		case !oneSet(w.Builtin, w.URL, w.Git, w.OCI, w.From):
+			wrong(fmt.Sprintf("%s must have one of builtin, url, git, oci and from.", w.Addr))
 		case deref(w.Git) != "" && !wholeCommit.MatchString(deref(w.Commit)):
 			wrong(fmt.Sprintf("The commit of %s is none.", w.Addr))
 		case deref(w.OCI) != "" && !wholeDigests(deref(w.Digest), deref(w.Manifest)):
@@ -204,9 +215,21 @@ func (l *lockFile) decode(file *hcl.File) hcl.Diagnostics {
 			NoSubmodules: w.Submodules != nil && !*w.Submodules,
 			Include:      joinPatterns(w.Include), Exclude: joinPatterns(w.Exclude),
 			OCI: deref(w.OCI), Platform: deref(w.Platform), Digest: deref(w.Digest), Manifest: deref(w.Manifest),
+			From: deref(w.From), Tree: tree,
 		}
 	}
 	return diags
+}
+
+// parseTree reads a tree id, "" as none.
+func parseTree(text string) (id warehouse.WareID, err error) {
+	if text == "" {
+		return id, nil
+	}
+	if id, err = warehouse.ParseWareID(text); err == nil && id.Packtype != pack.Tree {
+		err = fmt.Errorf("%s is no tree", text)
+	}
+	return id, err
 }
 
 // oneSet reports whether exactly one of texts says something.
@@ -273,6 +296,7 @@ func formatLock(entries map[string]LockEntry) []byte {
 			}
 		}
 		setString("builtin", e.Builtin)
+		setString("from", e.From)
 		setString("url", e.URL)
 		if e.Strip != 0 {
 			b.SetAttributeValue("strip", cty.NumberIntVal(int64(e.Strip)))
@@ -292,6 +316,7 @@ func formatLock(entries map[string]LockEntry) []byte {
 		setString("digest", e.Digest)
 		setString("manifest", e.Manifest)
 		setString("sha256", e.SHA256)
+		setString("tree", e.Tree.String())
 		setString("id", e.ID.String())
 	}
 	return append([]byte(lockHeader), f.Bytes()...)

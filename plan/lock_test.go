@@ -232,11 +232,40 @@ func TestLockEntryMatches(t *testing.T) {
 	}
 }
 
+func TestLockEntryMatchesGit(t *testing.T) {
+	src := formula.Source{
+		Kind: formula.SourceGit, Git: "https://u:secret@h/x", Ref: "v1", Subdir: "a", NoSubmodules: true,
+		Include: []string{"a", "b"}, Exclude: []string{"c"}, Filters: "mtime=keep,uid=0",
+	}
+	e := gitEntry(src)
+	e.Commit, e.ID, e.Filters = "abcd", treeID(1), "uid=0,mtime=keep"
+	if !e.matches(src) || strings.Contains(e.Git, "secret") {
+		t.Errorf("the same source does not match %+v", e)
+	}
+	for name, change := range map[string]func(*formula.Source){
+		"git":        func(s *formula.Source) { s.Git = "https://h/y" },
+		"ref":        func(s *formula.Source) { s.Ref = "" },
+		"subdir":     func(s *formula.Source) { s.Subdir = "b" },
+		"submodules": func(s *formula.Source) { s.NoSubmodules = false },
+		"include":    func(s *formula.Source) { s.Include = []string{"ab"} },
+		"exclude":    func(s *formula.Source) { s.Exclude = nil },
+		"filters":    func(s *formula.Source) { s.Filters = "" },
+		"kind":       func(s *formula.Source) { s.Kind, s.URL = formula.SourceURL, s.Git },
+	} {
+		other := src
+		change(&other)
+		if e.matches(other) {
+			t.Errorf("matches although %s changed", name)
+		}
+	}
+}
+
 // FuzzLock: what can be read is written so that it reads the same, byte for byte
 // from the second time on.
 func FuzzLock(f *testing.F) {
 	f.Add([]byte(lockText))
 	f.Add([]byte("version = 1\nware \"a\" {\n  url = \"http://h/\\u0000\\n%%{x}$\"\n  strip = 3\n  id = \"tar:a\"\n}\n"))
+	f.Add([]byte("version = 1\nware \"a\" {\n  git = \"../x\"\n  submodules = false\n  include = [\"a\", \"\"]\n  commit = \"0123456789012345678901234567890123456789\"\n  id = \"tree:a-1\"\n}\n"))
 	f.Add([]byte("version = 1\nware \"\" {\n  builtin = \"\"\n  filters = \"uid=keep\"\n  id = \"tree:a-1\"\n}\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		path := filepath.Join(t.TempDir(), LockName)

@@ -16,17 +16,20 @@ type part struct{ kind, name, value string }
 func partsOf(r *Resolved) []part {
 	parts := make([]part, 0, len(r.Inputs)+len(r.Env)+len(r.Action.Script)+len(r.Outputs)+5)
 	for _, in := range r.Inputs {
-		parts = append(parts, part{string(ReasonInput), in.Port, string(in.Mode) + " " + in.Ware.String()})
+		parts = append(parts, part{string(ReasonInput), in.Port, string(in.Mode) + " " + in.Content()})
 	}
 	for _, v := range r.Env {
 		parts = append(parts, part{string(ReasonEnv), v.Name, digestText(v.Value)})
 	}
-	if r.Action.Script != nil {
+	switch {
+	case r.Action.Echo:
+		parts = append(parts, part{string(ReasonExec), "", digestText("echo")})
+	case r.Action.Script != nil:
 		parts = append(parts, part{string(ReasonInterp), "", digestText(r.Action.Interpreter...)})
 		for i, entry := range r.Action.Script {
 			parts = append(parts, part{string(ReasonScript), strconv.Itoa(i + 1), digestText(entry)})
 		}
-	} else {
+	default:
 		parts = append(parts, part{string(ReasonExec), "", digestText(r.Action.Exec...)})
 	}
 	for _, o := range r.Outputs {

@@ -39,7 +39,8 @@ type Step struct {
 type inputFrom struct {
 	port   string
 	mode   formula.Mode
-	ware   warehouse.WareID // zero when step is set
+	ware   warehouse.WareID // zero when step or host is set
+	host   string           // path of this machine
 	step   *Step
 	output string
 }
@@ -51,11 +52,26 @@ type Resolved struct {
 	Key    warehouse.StepKey
 }
 
-// A ResolvedInput is a ware at a port.
+// A ResolvedInput is a ware, or a path of this machine, at a port.
 type ResolvedInput struct {
 	Port string
-	Ware warehouse.WareID
+	Ware warehouse.WareID // zero for a mount
+	Host string           // of a mount: an absolute path of this machine
 	Mode formula.Mode
+}
+
+// Content says what is at the port: the ware id, or "mount:PATH".
+func (in *ResolvedInput) Content() string {
+	if in.Host != "" {
+		return "mount:" + in.Host
+	}
+	return in.Ware.String()
+}
+
+// Hermetic reports whether nothing but its inputs' wares can change what s makes: it
+// has neither the network nor anything of this machine. Only then is it remembered.
+func Hermetic(s *formula.Step) bool {
+	return !s.Network && !slices.ContainsFunc(s.Inputs, func(in formula.Input) bool { return in.Host != "" })
 }
 
 // New makes the plan of a formula whose wares are resolved already: wares holds
@@ -98,6 +114,8 @@ func (p *Plan) link(s *Step, groups map[string][]int) error {
 			from.mode = canonicalMode(in)
 		}
 		switch {
+		case in.Host != "":
+			from.host = in.Host
 		case in.From.Step != "":
 			if from.step = p.ByAddr[in.From.Step]; from.step == nil {
 				return fmt.Errorf("input %s: no earlier step %s", in.Port, in.From.Step)
@@ -185,7 +203,7 @@ func (p *Plan) ResolveStep(s *Step, outputs OutputFunc) (Resolved, error) {
 			return Resolved{}, fmt.Errorf("resolve %s: input %s: %s has not made %s yet",
 				s.Addr, from.port, from.step.Addr, from.output)
 		}
-		r.Inputs[i] = ResolvedInput{Port: from.port, Ware: id, Mode: from.mode}
+		r.Inputs[i] = ResolvedInput{Port: from.port, Ware: id, Host: from.host, Mode: from.mode}
 	}
 	r.Key = stepKey(s.Step, r.Inputs)
 	return r, nil

@@ -137,7 +137,10 @@ func TestResolveStep(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []ResolvedInput{{"/", idA, "overlay"}, {"/x", made, "ro"}, {"/y", made, "ro"}, {"/z", made, "ro"}}
+	want := []ResolvedInput{
+		{Port: "/", Ware: idA, Mode: "overlay"}, {Port: "/x", Ware: made, Mode: "ro"},
+		{Port: "/y", Ware: made, Mode: "ro"}, {Port: "/z", Ware: made, Mode: "ro"},
+	}
 	if !slices.Equal(r.Inputs, want) {
 		t.Errorf("inputs %v, want %v", r.Inputs, want)
 	}

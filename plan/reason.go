@@ -25,17 +25,18 @@ type ReasonKind string
 // The kinds of reason. From ReasonInput on, something differs from the last time
 // that the step ended well.
 const (
-	ReasonFirst    ReasonKind = "first-time"  // nothing is known of an earlier run here
-	ReasonForced   ReasonKind = "forced"      // asked for
-	ReasonNoMemo   ReasonKind = "memo-gone"   // nothing changed, but the memo is not there
-	ReasonWareGone ReasonKind = "ware-gone"   // Name's ware Old is not in the warehouse
-	ReasonWait     ReasonKind = "wait"        // Name, a step, has to run first
-	ReasonInput    ReasonKind = "input"       // Name is a port
-	ReasonEnv      ReasonKind = "env"         // Name is a variable
-	ReasonScript   ReasonKind = "script"      // Name is an entry, counted from 1
-	ReasonExec     ReasonKind = "exec"        // the command
-	ReasonInterp   ReasonKind = "interpreter" // of the script
-	ReasonOutput   ReasonKind = "output"      // Name is an output
+	ReasonFirst    ReasonKind = "first-time"   // nothing is known of an earlier run here
+	ReasonForced   ReasonKind = "forced"       // asked for
+	ReasonNoMemo   ReasonKind = "memo-gone"    // nothing changed, but the memo is not there
+	ReasonWareGone ReasonKind = "ware-gone"    // Name's ware Old is not in the warehouse
+	ReasonOpen     ReasonKind = "not-hermetic" // it uses the network or something of this machine
+	ReasonWait     ReasonKind = "wait"         // Name, a step, has to run first
+	ReasonInput    ReasonKind = "input"        // Name is a port
+	ReasonEnv      ReasonKind = "env"          // Name is a variable
+	ReasonScript   ReasonKind = "script"       // Name is an entry, counted from 1
+	ReasonExec     ReasonKind = "exec"         // the command
+	ReasonInterp   ReasonKind = "interpreter"  // of the script
+	ReasonOutput   ReasonKind = "output"       // Name is an output
 	ReasonCwd      ReasonKind = "cwd"
 	ReasonUser     ReasonKind = "user"
 	ReasonWorld    ReasonKind = "world" // kiln's fixed world is another one

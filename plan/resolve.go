@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/kilnbuild/kiln/formula"
@@ -28,6 +29,8 @@ type ResolveOptions struct {
 	Progress    func(Progress) // called from one goroutine at a time; may be nil
 	MaxDownload int64          // bytes of one url; 0: DefaultMaxDownload
 	HTTPClient  *http.Client   // nil: one that obeys HTTP_PROXY, HTTPS_PROXY and NO_PROXY
+
+	pause func(context.Context, time.Duration) error // between tries; nil: it sleeps
 }
 
 // A Builtin is a ware that kiln carries with it.
@@ -46,6 +49,7 @@ type sources struct {
 	lockPath string
 	progress sync.Mutex
 	sweep    sync.Once
+	spaces   sync.Map // workspace.Set by directory
 
 	registries sync.Map // by repository: what has been found out of each
 }
@@ -57,7 +61,8 @@ type source struct {
 	id    warehouse.WareID
 	// digest, of an image that is resolved anew for another platform or with other
 	// filters, is what its reference was locked to before; "" to ask again.
-	digest string
+	digest  string
+	mirrors []string // catalog: warehouse addresses that its module's mirrors name
 }
 
 // Resolve finds the ware id of every ware of f and makes the plan. Sources are
@@ -163,7 +168,7 @@ func (src *sources) resolveAll(ctx context.Context, jobs []*source, locked map[s
 	for i, s := range jobs {
 		if results[i] != nil {
 			diags = append(diags, failDiag(s.wares[0], results[i]))
-		} else if locks(s.wares[0].Source.Kind) {
+		} else if locks(s.wares[0].Source) {
 			src.relock(s, locked)
 		}
 	}
@@ -185,7 +190,7 @@ func (src *sources) relock(s *source, locked map[string]LockEntry) {
 		}
 		src.lock.entries[w.Addr], src.lock.reasons[w.Addr] = s.entry, reason
 		src.lock.forced[w.Addr] = src.wantsUpdate(s)
-		src.lock.sure = src.lock.sure && (w.Source.Kind == formula.SourceBuiltin || pinned(w.Source))
+		src.lock.sure = src.lock.sure && (w.Source.Kind == formula.SourceBuiltin || w.Source.SHA256 != "" || pinnedGit(w.Source))
 	}
 }
 
@@ -196,8 +201,10 @@ func (src *sources) jobs() int {
 	return max(4, 2*runtime.NumCPU())
 }
 
-func locks(k formula.SourceKind) bool {
-	return k == formula.SourceURL || k == formula.SourceBuiltin || k == formula.SourceGit || k == formula.SourceOCI
+// locks reports whether what a source resolves to is kept in the lock file.
+func locks(s formula.Source) bool {
+	return s.Kind == formula.SourceURL || s.Kind == formula.SourceBuiltin || s.Kind == formula.SourceOCI ||
+		s.Kind == formula.SourceGit && !s.Unlocked || lockedID(s)
 }
 
 // pinned reports whether a source can only ever be what it is locked to.
@@ -208,16 +215,18 @@ func pinned(s formula.Source) bool {
 // known takes over the lock file's entry for s if there is one that holds.
 func (src *sources) known(s *source, locked map[string]LockEntry) bool {
 	first := s.wares[0]
-	if !locks(first.Source.Kind) {
+	if !locks(first.Source) {
 		return false
 	}
-	if src.wantsUpdate(s) && !pinned(first.Source) {
+	// A commit that is looked up again may mend an entry that was edited; it costs no
+	// request if it is in the cache.
+	if src.wantsUpdate(s) && (!pinned(first.Source) || first.Source.Kind == formula.SourceGit) {
 		return false
 	}
 	for _, w := range s.wares {
 		if e, ok := locked[w.Addr]; ok && e.matches(w.Source) {
 			s.entry, s.id = e, e.ID
-			return true
+			return first.Source.Kind != formula.SourceID // which resolveID checks
 		} else if ok && e.OCI != "" && e.OCI == w.Source.OCI {
 			s.digest = e.Digest
 		}

@@ -12,7 +12,6 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/kilnbuild/kiln/formula"
-	"github.com/kilnbuild/kiln/warehouse"
 )
 
 // sourceKey is equal for wares that are bound to be the same.
@@ -20,7 +19,7 @@ func sourceKey(w *formula.Ware) (string, error) {
 	s := w.Source
 	switch s.Kind {
 	case formula.SourceBuiltin:
-		return "builtin\x00" + s.Builtin, nil
+		return "builtin\x00" + s.Builtin + "\x00" + s.Filters, nil
 	case formula.SourcePath:
 		return strings.Join([]string{"path", sourcePath(w), s.Filters,
 			strings.Join(s.Include, "\x01"), strings.Join(s.Exclude, "\x01")}, "\x00"), nil
@@ -31,11 +30,18 @@ func sourceKey(w *formula.Ware) (string, error) {
 		if !local {
 			at = s.Git
 		}
+		if s.Unlocked {
+			at = "\x00" + at
+		}
 		return fmt.Sprintf("git\x00%s\x00%s\x00%s\x00%t\x00%s\x00%q\x00%q", at, s.Ref, s.Subdir, s.NoSubmodules, s.Filters, s.Include, s.Exclude), nil
 	case formula.SourceOCI:
 		return fmt.Sprintf("oci\x00%s\x00%s\x00%s\x00%q\x00%q", imagePlace(w), s.Platform, s.Filters, s.Include, s.Exclude), nil
 	case formula.SourceID:
-		return "id\x00" + s.ID, nil
+		return fmt.Sprintf("id\x00%s\x00%s\x00%t", s.ID, s.Filters, s.Unlocked), nil
+	case formula.SourceText:
+		return "text\x00" + s.Text, nil
+	case formula.SourceCatalog:
+		return "catalog\x00" + s.Catalog + "\x00" + w.Dir, nil
 	}
 	return "", fmt.Errorf("resolve %s: unknown kind of source %q", w.Addr, s.Kind)
 }
@@ -52,7 +58,12 @@ func (src *sources) resolve(ctx context.Context, s *source) (err error) {
 		if err != nil {
 			return err
 		}
-		s.id, s.entry = b.ID, LockEntry{Builtin: w.Source.Builtin, ID: b.ID}
+		s.id = b.ID
+		if w.Source.Filters != "" {
+			s.id, err = src.putBuiltin(ctx, w, b.ID)
+		}
+		s.entry = LockEntry{Builtin: w.Source.Builtin, Filters: w.Source.Filters, ID: s.id}
+		return err
 	case formula.SourcePath:
 		s.id, err = src.packs.scan(ctx, w, src.lockPath, src.report(w.Addr, PhaseScan))
 		src.end(w.Addr, PhaseScan, err)
@@ -65,30 +76,20 @@ func (src *sources) resolve(ctx context.Context, s *source) (err error) {
 	case formula.SourceOCI:
 		s.entry, err = src.fetchOCI(ctx, w, s.digest)
 		s.id = s.entry.ID
+	case formula.SourceText:
+		s.id, err = src.packs.text(ctx, w.Source.Text, false)
 	case formula.SourceID:
-		if s.id, err = warehouse.ParseWareID(w.Source.ID); err == nil {
-			err = src.packs.has(s.id)
-		}
+		err = src.resolveID(ctx, s)
+	case formula.SourceCatalog:
+		err = src.lookUp(s)
 	}
 	return err
 }
 
 // fetchURL brings w's url into the warehouse, whatever is there already.
 func (src *sources) fetchURL(ctx context.Context, w *formula.Ware, sha256 string) (LockEntry, error) {
-	if src.o.Offline && !strings.HasPrefix(w.Source.URL, "file:") {
-		return LockEntry{}, unavailableError{fmt.Errorf("fetching %s needs the network, which --offline forbids", redactURL(w.Source.URL))}
-	}
-	dir, err := src.downloadDir()
+	dl, err := src.download(ctx, w, w.Source.URL, strings.ToLower(sha256))
 	if err != nil {
-		return LockEntry{}, err
-	}
-	d := src.downloader(dir)
-	dl, err := d.get(ctx, w.Source.URL, strings.ToLower(sha256), src.report(w.Addr, PhaseFetch))
-	src.end(w.Addr, PhaseFetch, err)
-	if err != nil {
-		if !errors.Is(err, ErrMismatch) {
-			err = unavailableError{err}
-		}
 		return LockEntry{}, err
 	}
 	defer dl.remove()
@@ -98,6 +99,24 @@ func (src *sources) fetchURL(ctx context.Context, w *formula.Ware, sha256 string
 		URL: redactURL(w.Source.URL), Strip: w.Source.Strip, Filters: w.Source.Filters,
 		SHA256: dl.sha256, ID: id,
 	}, err
+}
+
+// download fetches what a URL gives, for w. The caller removes it.
+func (src *sources) download(ctx context.Context, w *formula.Ware, rawURL, sha256 string) (*download, error) {
+	if src.o.Offline && !strings.HasPrefix(rawURL, "file:") {
+		return nil, unavailableError{fmt.Errorf("fetching %s needs the network, which --offline forbids", redactURL(rawURL))}
+	}
+	dir, err := src.downloadDir()
+	if err != nil {
+		return nil, err
+	}
+	d := src.downloader(dir)
+	dl, err := d.get(ctx, rawURL, sha256, src.report(w.Addr, PhaseFetch))
+	src.end(w.Addr, PhaseFetch, err)
+	if err != nil && !errors.Is(err, ErrMismatch) {
+		err = unavailableError{err}
+	}
+	return dl, err
 }
 
 // downloadDir returns the directory for files being fetched. What killed kilns left in
@@ -112,7 +131,10 @@ func (src *sources) downloadDir() (string, error) {
 }
 
 func (src *sources) downloader(dir string) downloader {
-	d := downloader{client: src.o.HTTPClient, dir: dir, max: src.o.MaxDownload, stall: stallTime, pause: pauseTimer}
+	d := downloader{client: src.o.HTTPClient, dir: dir, max: src.o.MaxDownload, stall: stallTime, pause: src.o.pause}
+	if d.pause == nil {
+		d.pause = pauseTimer
+	}
 	if d.client == nil {
 		d.client = newHTTPClient()
 	}

@@ -20,7 +20,8 @@ const dirsInline = 4 << 10
 // into place and then writes the record. Staged is a directory, for a ware of one
 // file the directory that holds it as "file", and is gone afterwards. It is
 // idempotent: of several commits of one id, the first one stays. The caller
-// vouches for the content.
+// vouches for the content. If the ware there has another tree id, the error matches
+// ErrOtherTree, and staged stays.
 func (l *Local) Commit(staged string, rec Record) error {
 	p, err := l.place(rec.ID)
 	if err != nil {
@@ -29,7 +30,10 @@ func (l *Local) Commit(staged string, rec Record) error {
 	rec.Created = created(rec)
 	var leftover string
 	err = l.locked(func() error {
-		if _, err := l.read(p, rec.ID); err == nil {
+		if there, err := l.read(p, rec.ID); err == nil {
+			if err := rec.CheckTree(there.Tree, "the warehouse"); err != nil {
+				return err
+			}
 			leftover = staged
 			return nil
 		}

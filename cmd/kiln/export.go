@@ -24,6 +24,7 @@ type exporter struct {
 	wares     *warehouse.Local
 	stdout    io.Writer
 	overwrite bool
+	filters   pack.Filters      // of unpacking, for directories and files; not set: pack.ExportFilters
 	layers    string            // directory of the cache of compressed layers
 	spec      *image.Spec       // of an output with an image block; nil: the ware alone
 	progress  func(bytes int64) // how much has been written; may be nil
@@ -81,16 +82,20 @@ func (x *exporter) image(ctx context.Context, id warehouse.WareID, d *destinatio
 }
 
 func (x *exporter) dir(ctx context.Context, id warehouse.WareID, d *destination) error {
+	o := pack.ExportOptions{Filters: x.filters}
+	if x.progress != nil {
+		o.Progress = func(_, bytes int64) { x.progress(bytes) }
+	}
 	rec, err := x.wares.Get(id)
 	if err != nil || !rec.File || !x.overwrite {
-		return pack.Export(ctx, x.wares, id, d.path) // which tells of err as of its own
+		return pack.Export(ctx, x.wares, id, d.path, o) // which tells of err as of its own
 	}
 	aside, err := os.MkdirTemp(filepath.Dir(filepath.Clean(d.path)), ".kiln-export-")
 	if err != nil {
 		return fmt.Errorf("export %s to %s: %w", id, d.text, err)
 	}
 	defer os.RemoveAll(aside)
-	if err := pack.Export(ctx, x.wares, id, aside+"/file"); err != nil {
+	if err := pack.Export(ctx, x.wares, id, aside+"/file", o); err != nil {
 		return err
 	}
 	return os.Rename(aside+"/file", filepath.Clean(d.path))

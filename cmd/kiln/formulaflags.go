@@ -1,6 +1,10 @@
 package main
 
-import "github.com/spf13/cobra"
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/kilnbuild/kiln/formula/warpforge"
+)
 
 // formulaFlags are the argument and flags of every verb that reads a formula:
 // [FILE|DIR], --var and --var-file.
@@ -8,6 +12,8 @@ type formulaFlags struct {
 	path     string   // as given; "." if not
 	vars     []string // "NAME=VALUE", in the order given
 	varFiles []string
+
+	warpforge *warpforge.Loaded // set by load when it is a document of warpforge's
 }
 
 // add adds the flags to cmd, and sets its argument check. More arguments than one

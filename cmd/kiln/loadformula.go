@@ -6,10 +6,11 @@ import (
 	"strings"
 
 	"github.com/kilnbuild/kiln/formula"
+	"github.com/kilnbuild/kiln/formula/warpforge"
 )
 
-// load loads the formula that the argument and flags name. Its error prints as
-// diagnostics.
+// load loads the formula that the argument and flags name: HCL, or a document of
+// warpforge's, as its content says. Its error prints as diagnostics.
 func (f *formulaFlags) load(a *app) (*formula.Formula, error) {
 	o := formula.LoadOptions{Vars: make(map[string]string), VarFiles: f.varFiles, Env: os.Environ()}
 	for _, arg := range f.vars {
@@ -19,9 +20,25 @@ func (f *formulaFlags) load(a *app) (*formula.Formula, error) {
 		}
 		o.Vars[name] = value
 	}
+	if file, ok := warpforge.Find(f.path); ok {
+		return f.loadWarpforge(a, file)
+	}
 	loaded, diags := formula.Load(f.path, o)
 	if err := a.diagnose(diags, loaded.Sources); err != nil {
 		return nil, err
 	}
 	return loaded, nil
+}
+
+// loadWarpforge loads a document of warpforge's, which has no variables.
+func (f *formulaFlags) loadWarpforge(a *app, file string) (*formula.Formula, error) {
+	if len(f.vars) > 0 || len(f.varFiles) > 0 {
+		return nil, fmt.Errorf("--var and --var-file: %s is a warpforge document, which has no variables", file)
+	}
+	loaded, diags := warpforge.Load(file)
+	if err := a.diagnose(diags, loaded.Formula.Sources); err != nil {
+		return nil, err
+	}
+	f.warpforge = loaded
+	return loaded.Formula, nil
 }

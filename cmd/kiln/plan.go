@@ -40,9 +40,15 @@ func newPlanCmd(a *app) *cobra.Command {
 				return err
 			}
 			if asJSON {
-				return a.printJSON(plan.Document(s.plan, explained))
+				doc := plan.Document(s.plan, explained)
+				for i := range explained {
+					if explained[i].State != plan.StateWait {
+						doc.Steps[i].FormulaID = s.formulaID(explained[i].Resolved)
+					}
+				}
+				return a.printJSON(doc)
 			}
-			return printPlan(a.stdout, explained)
+			return s.printPlan(a.stdout, explained)
 		},
 	}
 	f.add(cmd)
@@ -52,17 +58,17 @@ func newPlanCmd(a *app) *cobra.Command {
 	return cmd
 }
 
-func printPlan(w io.Writer, explained []plan.Explanation) error {
+func (s *session) printPlan(w io.Writer, explained []plan.Explanation) error {
 	b := bufio.NewWriter(w)
 	for i := range explained {
-		printStep(b, &explained[i])
+		s.printStep(b, &explained[i])
 	}
 	n := plan.Count(explained)
 	fmt.Fprintf(b, "%s: %d to run, %d waiting, %d remembered\n", count(len(explained), "step"), n.Run, n.Wait, n.Remembered)
 	return b.Flush()
 }
 
-func printStep(b *bufio.Writer, e *plan.Explanation) {
+func (s *session) printStep(b *bufio.Writer, e *plan.Explanation) {
 	fmt.Fprintf(b, "%-10s  %s", e.State, e.Step.Addr)
 	if e.Memo != nil {
 		fmt.Fprintf(b, "  ran %s, took %s", e.Memo.Started.Local().Format(time.DateTime), e.Memo.Duration.Round(time.Millisecond))
@@ -71,6 +77,11 @@ func printStep(b *bufio.Writer, e *plan.Explanation) {
 		fmt.Fprintf(b, "  %s", why)
 	}
 	b.WriteByte('\n')
+	if e.State != plan.StateWait {
+		if id := s.formulaID(e.Resolved); id != "" {
+			fmt.Fprintf(b, "            formula %s\n", id)
+		}
+	}
 	for _, in := range plan.Inputs(e) {
 		fmt.Fprintf(b, "            %s ← %s", in.Port, in.From)
 		if !in.Ware.IsZero() {

@@ -42,6 +42,7 @@ type runFlags struct {
 	force     bool
 	quiet     bool
 	asJSON    bool
+	allow     allowFlag
 }
 
 func newRunCmd(a *app) *cobra.Command {
@@ -64,6 +65,7 @@ func newRunCmd(a *app) *cobra.Command {
 	flags.BoolVar(&f.force, "force", false, "run steps although they are remembered")
 	flags.BoolVarP(&f.quiet, "quiet", "q", false, "tell only about failures")
 	jsonFlag(cmd, &f.asJSON)
+	f.allow.add(cmd)
 	return cmd
 }
 
@@ -93,6 +95,9 @@ func (a *app) run(ctx context.Context, f *runFlags) error {
 	if err := checkExports(s.plan, steps, exports); err != nil {
 		return err
 	}
+	if err := a.diagnose(f.allow.consent(steps), s.plan.Formula.Sources); err != nil {
+		return err
+	}
 	if _, err := a.lock(s, false); err != nil {
 		return err
 	}
@@ -113,10 +118,14 @@ func (a *app) run(ctx context.Context, f *runFlags) error {
 		result, err = exec.Run(ctx, s.plan, exec.Options{
 			Warehouse: s.wares, Memos: s.memos, Jobs: f.jobs, KeepGoing: f.keepGoing, Force: f.force,
 			Targets: f.targets, Observe: tale.event, Version: version, Binaries: binaries,
+			Allow: f.allow.Allowed, FormulaID: s.formulaID,
 		})
 	}
 	if err == nil || errors.Is(err, exec.ErrFailed) {
 		tale.finish(a, result, time.Since(began))
+		if !f.quiet {
+			s.tellFormulaIDs(a, result)
+		}
 	}
 	if saveErr := s.remember(result); err == nil && saveErr != nil {
 		err = saveErr
@@ -128,7 +137,7 @@ func (a *app) run(ctx context.Context, f *runFlags) error {
 	tale.close()
 	switch {
 	case f.asJSON && (err == nil || errors.Is(err, exec.ErrFailed)):
-		if printErr := a.printJSON(runDocument(result, images)); printErr != nil {
+		if printErr := a.printJSON(s.runDocument(result, images)); printErr != nil {
 			return printErr
 		}
 	case err == nil:
@@ -227,6 +236,9 @@ type runDoc struct {
 	Remembered int                                    `json:"remembered"`
 	Skipped    int                                    `json:"skipped"`
 	Failed     []failedDoc                            `json:"failed"`
+	Hermetic   bool                                   `json:"hermetic"`              // false: a step used the network, or mounted something of this machine
+	Open       []string                               `json:"open"`                  // those steps
+	FormulaIDs map[string]string                      `json:"formula_ids,omitempty"` // warpforge's, by step
 }
 
 type failedDoc struct {
@@ -239,11 +251,21 @@ type failedDoc struct {
 	Tail     []string `json:"tail,omitempty"`
 }
 
-func runDocument(r exec.Result, images map[string]warehouse.WareID) runDoc {
-	doc := runDoc{r.Outputs, images, r.Steps, r.Ran, r.Remembered, r.Skipped, []failedDoc{}}
+func (s *session) runDocument(r exec.Result, images map[string]warehouse.WareID) runDoc {
+	doc := runDoc{
+		Outputs: r.Outputs, Images: images, Steps: r.Steps, Ran: r.Ran, Remembered: r.Remembered, Skipped: r.Skipped,
+		Failed: []failedDoc{}, FormulaIDs: s.formulaIDs(r.Steps),
+	}
+	ran := map[string]bool{}
+	for addr := range r.Steps {
+		ran[addr] = true
+	}
 	for _, e := range r.Failed {
+		ran[e.Step.Addr] = true
 		at := failedAt(e)
 		doc.Failed = append(doc.Failed, failedDoc{e.Step.Addr, e.Error(), e.ExitCode, e.Signal, at.Filename, at.Start.Line, e.Tail})
 	}
+	doc.Open = openSteps(s.plan, ran)
+	doc.Hermetic = len(doc.Open) == 0
 	return doc
 }

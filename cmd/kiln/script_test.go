@@ -10,10 +10,13 @@ import (
 	"os"
 	osexec "os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/kilnbuild/kiln/pack/oci/ocitest"
 )
 
 var update = flag.Bool("update", false, "rewrite golden files")
@@ -34,8 +37,12 @@ func TestScript(t *testing.T) {
 				_, err := binaries()
 				return err == nil, nil
 			}
+			if cond == "cases" { // what warpforge published of its runs
+				return os.Getenv("KILN_WARPFORGE_CASES") != "", nil
+			}
 			return false, fmt.Errorf("unknown condition %q", cond)
 		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"registry": startRegistry},
 		Setup: func(env *testscript.Env) error {
 			for name, dir := range map[string]string{
 				"KILN_DATA_HOME": "data", "KILN_CACHE_HOME": "cache", "KILN_CONFIG_HOME": "config",
@@ -48,6 +55,7 @@ func TestScript(t *testing.T) {
 				return err
 			}
 			env.Setenv("EXAMPLES", examples)
+			env.Setenv("CASES", os.Getenv("KILN_WARPFORGE_CASES"))
 			env.Setenv("TMPDIR", env.WorkDir+"/.tmp")
 			www := httptest.NewServer(serve(env.WorkDir + "/www"))
 			env.Defer(www.Close)
@@ -71,4 +79,14 @@ func serve(dir string) http.Handler {
 		}
 		files.ServeHTTP(w, r)
 	})
+}
+
+// startRegistry is the command registry: it starts one, at $REG.
+// With the argument auth it asks for $REGUSER, USER:PASSWORD.
+func startRegistry(ts *testscript.TestScript, _ bool, args []string) {
+	addr, stop, err := ocitest.Start(ts.MkAbs(".registry"), slices.Contains(args, "auth"))
+	ts.Check(err)
+	ts.Defer(stop)
+	ts.Setenv("REG", addr)
+	ts.Setenv("REGUSER", ocitest.User+":"+ocitest.Password)
 }

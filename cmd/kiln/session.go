@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
+	"github.com/kilnbuild/kiln/formula/warpforge"
 	"github.com/kilnbuild/kiln/plan"
 	"github.com/kilnbuild/kiln/warehouse"
 	"github.com/spf13/cobra"
@@ -21,6 +22,8 @@ type session struct {
 	wares   *warehouse.Local
 	memos   *warehouse.Memos
 	history *plan.History
+
+	warpforge *warpforge.Loaded // nil for an HCL formula
 }
 
 // planFlags are the flags of every verb that plans.
@@ -47,7 +50,7 @@ func (a *app) openSession(ctx context.Context, f *planFlags) (_ *session, err er
 	if err != nil {
 		return nil, err
 	}
-	s := &session{}
+	s := &session{warpforge: f.warpforge}
 	defer func() {
 		if err != nil {
 			s.close()

@@ -15,6 +15,9 @@ func (s *story) status() []string {
 	var lines []string
 	now := s.clock()
 	for _, act := range s.active {
+		if now.Sub(act.since) < s.patience {
+			continue
+		}
 		lines = append(lines, s.activityLine(act, now))
 	}
 	if s.total > 0 && len(lines) > 0 {

@@ -38,6 +38,8 @@ type story struct {
 	ended  int
 	stop   chan struct{}
 	why    map[string]string // by address: see because
+	// patience is how long something goes on before the live view shows it.
+	patience time.Duration
 }
 
 // An activity is a step that runs or a ware that is being fetched.

@@ -63,6 +63,8 @@ func wareError(err error) error {
 	var coded *codedError
 	switch {
 	case errors.As(err, &coded):
+	case errors.Is(err, warehouse.ErrOtherTree):
+		return withCode(codeMismatch, withHint(err, "Whoever made the one here or this one changed what the id does not cover. To take this one instead, remove the other with kiln ware rm."))
 	case errors.Is(err, pack.ErrCorrupt):
 		return withCode(codeMismatch, withHint(err, "Something changed it on disk. Remove it with kiln ware rm; a run makes or fetches it again."))
 	case errors.Is(err, warehouse.ErrMissing):

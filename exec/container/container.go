@@ -28,9 +28,11 @@ type Binaries struct {
 // Config says where and how the executor runs.
 type Config struct {
 	Binaries  Binaries
-	Warehouse string // absolute path of the local warehouse
-	Run       string // names this run's work directory; unique among live runs
-	MaxPIDs   uint64 // processes the run may have at once; 0: no limit
+	Warehouse string   // absolute path of the local warehouse
+	Run       string   // names this run's work directory; unique among live runs
+	MaxPIDs   uint64   // processes the run may have at once; 0: no limit
+	Hosts     []string // paths that jobs may have mounted, absolute
+	Network   bool     // jobs may have this machine's network; the executor is in it then
 }
 
 // An Executor is one user namespace with an executor in it, ready to take jobs.
@@ -61,7 +63,7 @@ func Start(c Config) (*Executor, error) {
 		return nil, fmt.Errorf("load kiln-enter: %w", err)
 	}
 	defer enter.Close()
-	x, err := spawn(exe, enter)
+	x, err := spawn(exe, enter, c.Network)
 	if err != nil {
 		return nil, err
 	}
@@ -76,6 +78,9 @@ func Start(c Config) (*Executor, error) {
 		return nil, err
 	}
 	hello := wire.Hello{Warehouse: []byte(c.Warehouse), Run: c.Run, Filter: filter, MaxPIDs: c.MaxPIDs}
+	for _, path := range c.Hosts {
+		hello.Hosts = append(hello.Hosts, []byte(path))
+	}
 	if err := x.greet(hello); err != nil {
 		x.Kill()
 		return nil, err
@@ -85,7 +90,7 @@ func Start(c Config) (*Executor, error) {
 }
 
 // spawn starts the executor in its namespaces with ids mapped.
-func spawn(exe, enter *os.File) (*Executor, error) {
+func spawn(exe, enter *os.File, network bool) (*Executor, error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("make executor socket: %w", err)
@@ -112,6 +117,9 @@ func spawn(exe, enter *os.File) (*Executor, error) {
 			unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP,
 		Pdeathsig: syscall.SIGKILL, // and with it, as first process of its pid namespace, everything else
 		Setsid:    true,            // a terminal's Ctrl-C is for kiln, which ends jobs in order
+	}
+	if network {
+		x.cmd.SysProcAttr.Cloneflags &^= unix.CLONE_NEWNET
 	}
 	if err := x.begin(); err != nil {
 		ours.Close()

@@ -26,7 +26,7 @@ func unzip(ctx context.Context, l *warehouse.Local, r io.ReaderAt, size int64, o
 		return rec, err
 	}
 	// Before the directory is read, which takes memory for each entry.
-	if limit := cmp.Or(o.MaxEntries, pack.DefaultMaxEntries); end.entries > uint64(limit) {
+	if limit := cmp.Or(o.MaxEntries, pack.DefaultMaxEntries); limit > 0 && end.entries > uint64(limit) {
 		return rec, fmt.Errorf("it has %d entries, more than the %d allowed", end.entries, limit)
 	}
 	packed := &headerReader{r: r, directory: end.directory}

@@ -71,9 +71,9 @@ func (r *Repo) checkout(ctx context.Context, l *warehouse.Local, commit ID, o Op
 	return b.Commit()
 }
 
-// FromLocal makes a ware of a commit of the repository at path, as Checkout does,
-// and names it by the commit, git:COMMIT, beside its tree id. That name means the
-// whole commit with default filters: the options have no patterns, filters or Subdir.
+// FromLocal makes a ware of a commit of the repository at path, as Checkout does, and
+// names it by the commit too if that is what Named says of o: its record is that of
+// git:COMMIT then.
 func FromLocal(ctx context.Context, l *warehouse.Local, path string, commit ID, o Options) (warehouse.Record, error) {
 	r, err := Open(path)
 	if err != nil {
@@ -81,19 +81,22 @@ func FromLocal(ctx context.Context, l *warehouse.Local, path string, commit ID, 
 	}
 	defer r.Close()
 	rec, err := r.Checkout(ctx, l, commit, o)
-	if err != nil {
+	if err != nil || !Named(o) {
 		return rec, err
 	}
-	return Name(l, rec, commit, o)
+	return Name(l, rec, commit)
 }
 
-// Name makes git:COMMIT another name of a ware that Checkout made with o.
-func Name(l *warehouse.Local, rec warehouse.Record, commit ID, o Options) (warehouse.Record, error) {
-	if o.Subdir != "" || o.NoSubmodules || len(o.Include)+len(o.Exclude) > 0 || o.Filters != (pack.Filters{}) {
-		return rec, errors.New("a part of a commit, or one with other filters, is not named by the commit")
-	}
+// Named reports whether what Checkout makes with o is what git:COMMIT names: all of a
+// commit, with its submodules and the default filters.
+func Named(o Options) bool {
+	return o.Subdir == "" && !o.NoSubmodules && len(o.Include)+len(o.Exclude) == 0 && o.Filters == (pack.Filters{})
+}
+
+// Name makes git:COMMIT another name of what Checkout made of a commit.
+func Name(l *warehouse.Local, rec warehouse.Record, commit ID) (warehouse.Record, error) {
 	id := warehouse.WareID{Packtype: Packtype, Hash: commit.String()}
-	if err := l.Alias(warehouse.Record{ID: id, Tree: rec.ID}); err != nil {
+	if err := l.Alias(warehouse.Record{ID: id, Tree: rec.Tree}); err != nil {
 		return rec, err
 	}
 	return l.Get(id)

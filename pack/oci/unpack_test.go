@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/kilnbuild/kiln/pack"
+	"github.com/kilnbuild/kiln/pack/oci/ocitest"
 )
 
 // layered are images by their layers, the lowest first, and what they flatten to.
@@ -47,13 +48,13 @@ func TestUnpack(t *testing.T) {
 	for _, test := range layered {
 		t.Run(test.name, func(t *testing.T) {
 			w := openLocal(t)
-			l := newLayout(t)
+			l := ocitest.NewLayout(t)
 			var layers [][]byte
 			for _, lines := range test.layers {
-				layers = append(layers, layer(lines...))
+				layers = append(layers, ocitest.Layer(lines...))
 			}
-			l.tag("t", l.image("linux/amd64", nil, layers...))
-			rec, img, err := l.unpack(w, "t", "linux/amd64", pack.BuildOptions{Name: "test"})
+			l.Tag("t", l.Image("linux/amd64", nil, layers...))
+			rec, img, err := unpack(l, w, "t", "linux/amd64", pack.BuildOptions{Name: "test"})
 			must(t, err)
 			if got := listing(t, w.Fileset(rec)); got != test.want {
 				t.Errorf("got\n%s\nwant\n%s", got, test.want)
@@ -67,7 +68,7 @@ func TestUnpack(t *testing.T) {
 				return // umoci takes what docker skips
 			}
 			bundle := t.TempDir() + "/bundle"
-			run(t, "umoci", "unpack", "--rootless", "--image", l.dir+":t", bundle)
+			ocitest.Run(t, "umoci", "unpack", "--rootless", "--image", l.Dir+":t", bundle)
 			o := pack.Options{Filters: DefaultFilters()}
 			got, err := pack.Scan(context.Background(), bundle+"/rootfs", o)
 			must(t, err)

@@ -145,7 +145,7 @@ func roundTrip(t *testing.T, p Packtype) {
 				must(t, err)
 				p.same(t, l, rec, want)
 				out := tempDir(t) + "/out"
-				must(t, pack.Export(ctx, l, rec.ID, out))
+				must(t, pack.Export(ctx, l, rec.ID, out, pack.ExportOptions{}))
 				// Owners are not kept at rest.
 				at := p.options(t, strings.ReplaceAll(filters, "uid=keep,gid=keep", "uid=0,gid=0"))
 				exported, err := pack.Scan(ctx, out, at)

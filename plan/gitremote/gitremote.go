@@ -79,6 +79,11 @@ func Open(ctx context.Context, rawURL, name string, o Options) (*git.Repo, git.I
 		return nil, "", err
 	}
 	defer unlock()
+	if repo, err := c.open(); err == nil {
+		repo.Close()
+	} else if err := c.clear(); err != nil { // there is none, or it is damaged
+		return nil, "", err
+	}
 	id, err := c.bring(ctx, u, name)
 	if err != nil {
 		return nil, "", err

@@ -300,3 +300,204 @@ func TestTwiceAtOnce(t *testing.T) {
 		t.Errorf("waiting for the lock: %v", err)
 	}
 }
+
+func TestDamagedCache(t *testing.T) {
+	s := newServer(t)
+	s.repo(t, "r")
+	o, url := options(t), s.url+"/r"
+	want, err := open(t, url, "main", o)
+	must(t, err)
+	for what, pattern := range map[string]string{"index": "objects/pack/*.idx", "pack": "objects/pack/*.pack", "config": "config"} {
+		files, _ := filepath.Glob(filepath.Join(cacheOf(t, o), pattern))
+		if len(files) == 0 {
+			t.Fatalf("no %s", pattern)
+		}
+		must(t, os.Chmod(files[0], 0o600))
+		must(t, os.WriteFile(files[0], []byte("no longer"), 0o600))
+		if got, err := open(t, url, want, o); err != nil || got != want {
+			t.Errorf("after the %s was damaged: %s, %v", what, got, err)
+		}
+	}
+	must(t, Drop(t.Context(), url, o))
+	o.Offline = true
+	if _, err := open(t, url, want, o); !errors.Is(err, ErrOffline) {
+		t.Errorf("dropped: %v", err)
+	}
+}
+
+// TestLeftovers leaves what a killed process leaves.
+func TestLeftovers(t *testing.T) {
+	s := newServer(t)
+	dir := s.repo(t, "r")
+	o, url := options(t), s.url+"/r"
+	must(t, second(open(t, url, "main", o)))
+	left := filepath.Join(cacheOf(t, o), "objects/pack/tmp_pack_123")
+	must(t, os.WriteFile(left, []byte("PACK"), 0o600))
+	orphan := filepath.Join(cacheOf(t, o), "objects/pack/pack-1234.pack") // killed between two renames
+	must(t, os.WriteFile(orphan, []byte("PACK"), 0o600))
+	want := commit(t, dir, 7)
+	if got, err := open(t, url, "main", o); err != nil || got != want {
+		t.Errorf("%s, %v, want %s", got, err, want)
+	}
+	if _, err := os.Stat(left); err == nil {
+		t.Error("what a killed process left is still there")
+	}
+}
+
+func pkt(text string) string { return fmt.Sprintf("%04x%s", len(text)+4, text) }
+
+func TestBadServers(t *testing.T) {
+	s := newServer(t)
+	s.repo(t, "r")
+	answer := func(kind, body string) func(http.ResponseWriter, *http.Request) bool {
+		return func(w http.ResponseWriter, r *http.Request) bool {
+			if strings.HasSuffix(r.URL.Path, "info/refs") != (kind == "advertisement") {
+				return false
+			}
+			w.Header().Set("Content-Type", "application/x-git-upload-pack-"+kind)
+			io.WriteString(w, body)
+			return true
+		}
+	}
+	status := func(code int) func(http.ResponseWriter, *http.Request) bool {
+		return func(w http.ResponseWriter, _ *http.Request) bool {
+			w.WriteHeader(code)
+			return true
+		}
+	}
+	v2 := pkt("version 2") + pkt("fetch=shallow") + "0000"
+	for name, x := range map[string]struct {
+		change    func(http.ResponseWriter, *http.Request) bool
+		want      string
+		temporary bool
+	}{
+		"gone":        {status(404), "404 Not Found: there is no such repository", false},
+		"private":     {status(401), "401 Unauthorized: it is private or not there", false},
+		"broken":      {status(503), "503 Service Unavailable", true},
+		"a page":      {func(w http.ResponseWriter, _ *http.Request) bool { io.WriteString(w, "<html>"); return true }, "no git repository", false},
+		"no lines":    {answer("advertisement", "<html></html>"), "no length of a line", false},
+		"nothing":     {answer("advertisement", ""), "ended the connection", true},
+		"short line":  {answer("advertisement", "00ffversion 2"), "ended the connection", true},
+		"terminal":    {answer("advertisement", pkt("ERR \x1b[2Jno\x00 no")), `says: \x1b[2Jno\x00 no`, false},
+		"bad id":      {answer("advertisement", pkt("1234 HEAD\x00")+"0000"), "no object id", false},
+		"other ids":   {answer("advertisement", pkt(strings.Repeat("ab", 20)+" HEAD\x00object-format=md5")+"0000"), "which kiln does not know", false},
+		"empty":       {answer("advertisement", v2), "names no commit", false},
+		"bad pack":    {answer("result", pkt("packfile")+pkt("\x01PACK")+"0000"), "it is too short", false},
+		"bad band":    {answer("result", pkt("packfile")+pkt("\x07PACK")+"0000"), "no band 7", false},
+		"no pack":     {answer("result", "0000"), "no pack", false},
+		"server says": {answer("result", pkt("packfile")+pkt("\x03out of")+"0000"), "says: out of", false},
+		"cut":         {answer("result", pkt("packfile")+"00ff\x01PACK"), "ended the connection", true},
+	} {
+		s.mu.Lock()
+		s.change = x.change
+		s.mu.Unlock()
+		ref := "main"
+		if strings.Contains(name, "pack") || name == "bad band" || name == "cut" || name == "server says" {
+			ref = strings.Repeat("12", 20)
+		} else if name == "empty" {
+			ref, s.change = "", func(w http.ResponseWriter, r *http.Request) bool {
+				return answer("advertisement", v2)(w, r) || answer("result", "0000")(w, r)
+			}
+		}
+		_, err := open(t, s.url+"/r", ref, options(t))
+		var passing *TemporaryError
+		if err == nil || !strings.Contains(err.Error(), x.want) || errors.As(err, &passing) != x.temporary {
+			t.Errorf("%s: %v (temporary: %t), want %q", name, err, errors.As(err, &passing), x.want)
+		}
+	}
+}
+
+func TestStalledServer(t *testing.T) {
+	s := newServer(t)
+	s.repo(t, "r")
+	s.change = func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Method == http.MethodPost {
+			w.Header().Set("Content-Type", "application/x-git-upload-pack-result")
+			io.WriteString(w, pkt("packfile"))
+			w.(http.Flusher).Flush()
+			<-r.Context().Done()
+			return true
+		}
+		return false
+	}
+	o := options(t)
+	o.Stall = 50 * time.Millisecond
+	_, err := open(t, s.url+"/r", strings.Repeat("12", 20), o)
+	var passing *TemporaryError
+	if !errors.As(err, &passing) || !strings.Contains(err.Error(), "nothing came for") {
+		t.Errorf("a server that stalls: %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	s.change = func(w http.ResponseWriter, r *http.Request) bool {
+		cancel()
+		<-r.Context().Done()
+		return true
+	}
+	if _, _, err := Open(ctx, s.url+"/r", "main", options(t)); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
+	}
+}
+
+func TestCredentials(t *testing.T) {
+	s := newServer(t)
+	s.repo(t, "r")
+	s.change = func(w http.ResponseWriter, r *http.Request) bool {
+		if name, password, _ := r.BasicAuth(); name != "me" || password != "secret" {
+			w.Header().Set("WWW-Authenticate", "Basic realm=x")
+			w.WriteHeader(http.StatusUnauthorized)
+			return true
+		}
+		return false
+	}
+	home := t.TempDir()
+	t.Setenv("HOME", home)
+	t.Setenv("NETRC", "")
+	t.Setenv("XDG_CONFIG_HOME", "")
+	t.Setenv("GIT_CONFIG_GLOBAL", filepath.Join(home, "gitconfig"))
+	if _, err := open(t, s.url+"/r", "", options(t)); err == nil || !strings.Contains(err.Error(), "knows") && !strings.Contains(err.Error(), "know a password") {
+		t.Errorf("without credentials: %v", err)
+	}
+	must(t, second(open(t, strings.Replace(s.url, "//", "//me:secret@", 1)+"/r", "", options(t))))
+	_, err := open(t, strings.Replace(s.url, "//", "//me:wrong@", 1)+"/r", "", options(t))
+	if err == nil || strings.Contains(err.Error(), "wrong") || !strings.Contains(err.Error(), "the URL") {
+		t.Errorf("with a wrong password: %v", err)
+	}
+	must(t, os.WriteFile(filepath.Join(home, ".netrc"), []byte("machine example.org login a password b\nmachine 127.0.0.1\n  login me\n  password secret\n"), 0o600))
+	must(t, second(open(t, s.url+"/r", "", options(t))))
+	must(t, os.Remove(filepath.Join(home, ".netrc")))
+	must(t, os.WriteFile(filepath.Join(home, "gitconfig"), []byte("[credential]\n\thelper = \"!f() { echo username=me; echo password=secret; }; f\"\n"), 0o600))
+	must(t, second(open(t, s.url+"/r", "", options(t))))
+}
+
+func TestNetrc(t *testing.T) {
+	text := "# machine c login no password no\nmachine a login x password y\nmacdef m\nmachine b login no password no\n\nmachine b account q login u password v\ndefault login d password e\n"
+	for host, want := range map[string]string{"a": "x y", "b": "u v", "c": "d e"} {
+		name, password, ok := searchNetrc(text, host)
+		if got := name + " " + password; got != want || !ok {
+			t.Errorf("%s: %s, %t, want %s", host, got, ok, want)
+		}
+	}
+	if _, _, ok := searchNetrc("machine a login", "a"); ok {
+		t.Error("an entry without a password")
+	}
+}
+
+// TestRedirects follows them with the first request, and takes no password along.
+func TestRedirects(t *testing.T) {
+	s := newServer(t)
+	s.repo(t, "r")
+	var told string
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, s.url+"/r"+strings.TrimPrefix(r.URL.Path, "/old")+"?"+r.URL.RawQuery, http.StatusMovedPermanently)
+	}))
+	defer elsewhere.Close()
+	s.change = func(_ http.ResponseWriter, r *http.Request) bool {
+		told += r.Header.Get("Authorization")
+		return false
+	}
+	url := strings.Replace(strings.Replace(elsewhere.URL, "127.0.0.1", "localhost", 1), "//", "//me:secret@", 1)
+	must(t, second(open(t, url+"/old", "v1", options(t))))
+	if told != "" {
+		t.Errorf("another host was told %s", told)
+	}
+}

@@ -131,7 +131,7 @@ func (s *sideReader) Read(b []byte) (int, error) {
 			s.rest = data[1:]
 		case 2: // how far the server is
 		case 3:
-			return 0, &refusedError{clean(data[1:])}
+			return 0, fmt.Errorf("the server says: %s", clean(data[1:]))
 		default:
 			return 0, fmt.Errorf("it does not speak git's protocol: there is no band %d", data[0])
 		}

@@ -16,14 +16,17 @@ const (
 )
 
 // WriteScript lays a script out in dir, to be mounted at ScriptDir: its entries, and
-// a main that sources one after the other in one shell, ends with the first that
-// fails, and keeps in "at" the index from 0 of the one it is at.
-func WriteScript(dir string, entries []string) error {
+// a main that sources one after the other in one shell and keeps in "at" the index
+// from 0 of the one it is at. It ends with the first that fails, or if it is to go on
+// after that, with the last.
+func WriteScript(dir string, entries []string, goOn bool) error {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return err
 	}
 	var main strings.Builder
-	main.WriteString("set -e\n")
+	if !goOn {
+		main.WriteString("set -e\n")
+	}
 	for i, entry := range entries {
 		name := "entry-" + strconv.Itoa(i+1)
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(entry+"\n"), 0o644); err != nil {

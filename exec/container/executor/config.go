@@ -2,6 +2,7 @@ package executor
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/opencontainers/cgroups"
 	"github.com/opencontainers/runc/libcontainer/configs"
@@ -19,6 +20,7 @@ var rlimits = map[string]int{"RLIMIT_CORE": unix.RLIMIT_CORE, "RLIMIT_NPROC": un
 type limits struct {
 	pids, data uint64
 	readOnly   bool
+	network    bool // the executor's network, in place of an empty one
 }
 
 // tmpSize is how much a container with a read-only root may keep in /tmp.
@@ -34,6 +36,9 @@ func containerConfig(root, dev string, l limits, mounts ...specs.Mount) (*config
 	spec.Mounts = append(spec.Mounts, mounts...)
 	if spec.Root.Readonly = l.readOnly; l.readOnly {
 		spec.Mounts = append(spec.Mounts, specs.Mount{Destination: "/tmp", Type: "tmpfs", Source: "tmp", Options: []string{"nosuid", "nodev", "mode=1777", tmpSize}})
+	}
+	if l.network {
+		spec.Linux.Namespaces = slices.DeleteFunc(spec.Linux.Namespaces, func(ns specs.LinuxNamespace) bool { return ns.Type == specs.NetworkNamespace })
 	}
 	if l.data > 0 {
 		spec.Process.Rlimits = append(spec.Process.Rlimits, specs.POSIXRlimit{Type: "RLIMIT_DATA", Hard: l.data, Soft: l.data})

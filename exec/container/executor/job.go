@@ -65,7 +65,7 @@ func (x *executor) prepare(spec wire.Job, files []*os.File) (*job, error) {
 	}
 	defer writer.Close()
 	j.logs = reader
-	l := limits{pids: x.hello.MaxPIDs, data: spec.MaxData, readOnly: spec.ReadOnly}
+	l := limits{pids: x.hello.MaxPIDs, data: spec.MaxData, readOnly: spec.ReadOnly, network: spec.Network}
 	if spec.MaxPIDs > 0 {
 		l.pids = spec.MaxPIDs
 	}
@@ -103,6 +103,9 @@ func (x *executor) runToEnd(j *job, s wire.Start) (wire.Exited, map[string]wareh
 	if err := j.tree.mountLate(s.Mounts); err != nil {
 		return wire.Exited{}, nil, err
 	}
+	if len(s.Args) == 0 {
+		return x.runNothing(j, s)
+	}
 	message := enter.Message{Filter: x.hello.Filter, Cwd: s.Cwd, Args: s.Args, Env: s.Env}
 	began := time.Now()
 	if err := j.box.become(message); err != nil {
@@ -125,6 +128,19 @@ func (x *executor) runToEnd(j *job, s wire.Start) (wire.Exited, map[string]wareh
 	if exited.Code != 0 {
 		return exited, nil, nil
 	}
+	outputs, err := x.packOutputs(j, s.Outputs)
+	return exited, outputs, err
+}
+
+// runNothing ends a job that has no command as if one had ended well.
+func (x *executor) runNothing(j *job, s wire.Start) (wire.Exited, map[string]warehouse.Record, error) {
+	j.mu.Lock()
+	j.over = true
+	j.mu.Unlock()
+	j.box.abandon()
+	j.box = nil
+	exited := wire.Exited{ID: j.ID, Entry: -1}
+	x.conn.Send(wire.KindExited, exited)
 	outputs, err := x.packOutputs(j, s.Outputs)
 	return exited, outputs, err
 }

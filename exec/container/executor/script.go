@@ -26,7 +26,7 @@ func (j *job) mountScripts() error {
 		return fmt.Errorf("mount script: %w", err)
 	}
 	dir := j.tree.scriptDir()
-	if err := bundle.WriteScript(dir, j.Scripts); err != nil {
+	if err := bundle.WriteScript(dir, j.Scripts, j.GoOn); err != nil {
 		return err
 	}
 	point, err := j.tree.mountPoint(bundle.ScriptDir, false)

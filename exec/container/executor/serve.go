@@ -88,7 +88,7 @@ func newExecutor(conn *wire.Conn) (*executor, error) {
 	unix.CloseOnExec(FilesFD)
 	unix.Umask(0o022)
 	os.Setenv("GOMAXPROCS", "1") // for containers' first processes, which do little in Go
-	if err := buildWorld(string(x.hello.Warehouse)); err != nil {
+	if err := buildWorld(string(x.hello.Warehouse), x.hello.Hosts); err != nil {
 		return nil, err
 	}
 	work := filepath.Join(warehouseDir, "work")

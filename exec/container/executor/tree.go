@@ -59,7 +59,7 @@ func (j *job) buildTree() error {
 		return &jobError{wire.Failed{Stage: wire.StageInput, Port: "/", Err: err.Error()}, err}
 	}
 	if j.Root != nil {
-		lower = filepath.Join(warehouseDir, j.Root.Path)
+		lower = sourceOf(*j.Root)
 	}
 	if err := t.overlay("/", lower, t.root); err != nil {
 		return &jobError{wire.Failed{Stage: wire.StageInput, Port: "/", Err: err.Error()}, err}
@@ -102,7 +102,7 @@ func nested(port, outer string) bool {
 // mountInput mounts one ware at its port. later are the mounts still to come, in
 // port order, for some of which a read-only ware may have to be given mount points.
 func (t *tree) mountInput(m wire.Mount, later []wire.Mount) error {
-	source := filepath.Join(warehouseDir, m.Path)
+	source := sourceOf(m)
 	err := func() error {
 		if _, err := os.Lstat(source); err != nil {
 			return fmt.Errorf("ware %s is not in the warehouse", m.Ware)
@@ -117,19 +117,35 @@ func (t *tree) mountInput(m wire.Mount, later []wire.Mount) error {
 			return t.overlay(m.Port, source, at)
 		}
 		t.layers = append(t.layers, layer{port: m.Port, lower: source})
-		skeleton, err := t.skeleton(m, source, later)
-		if err != nil {
-			return err
+		skeleton := ""
+		if !m.Through {
+			if skeleton, err = t.skeleton(m, source, later); err != nil {
+				return err
+			}
 		}
 		if skeleton != "" {
 			return unix.Mount("overlay", at, "overlay", unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV, "userxattr,lowerdir="+skeleton+":"+source)
 		}
-		return bind(source, point, 0, inputFlags|unix.MOUNT_ATTR_RDONLY)
+		switch {
+		case m.Host == 0:
+			return bind(source, point, 0, inputFlags|unix.MOUNT_ATTR_RDONLY)
+		case m.Through:
+			return bind(source, point, unix.AT_RECURSIVE, inputFlags)
+		}
+		return bind(source, point, unix.AT_RECURSIVE, inputFlags|unix.MOUNT_ATTR_RDONLY)
 	}()
 	if err != nil {
 		return &jobError{wire.Failed{Stage: wire.StageInput, Port: m.Port, Err: err.Error()}, err}
 	}
 	return nil
+}
+
+// sourceOf returns where the executor has what is to be mounted.
+func sourceOf(m wire.Mount) string {
+	if m.Host > 0 {
+		return hostDir + "/" + strconv.Itoa(m.Host)
+	}
+	return filepath.Join(warehouseDir, m.Path)
 }
 
 // overlay mounts lower at target so that the job can write, and notes where the
@@ -302,7 +318,7 @@ func bind(source string, point *os.File, recursive uint, attributes uint64) erro
 		return fmt.Errorf("open %s to mount: %w", source, err)
 	}
 	defer unix.Close(fd)
-	if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &unix.MountAttr{Attr_set: attributes}); err != nil {
+	if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH|recursive, &unix.MountAttr{Attr_set: attributes}); err != nil {
 		return fmt.Errorf("set mount flags: %w", err)
 	}
 	err = unix.MoveMount(fd, "", int(point.Fd()), "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)

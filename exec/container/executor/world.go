@@ -21,10 +21,11 @@ const (
 	skeletonDir  = "/skeleton"  // what lies under every job's root ware: mount points
 	packerRoot   = "/packer"    // the packer's root
 	cgroupDir    = "/sys/fs/cgroup"
+	hostDir      = "/host" // what of the host jobs may have mounted, by number
 )
 
 var ownDirs = []string{
-	warehouseDir, deviceDir, deviceDir + "/pts", deviceDir + "/shm", stateDir, jobsDir, "/proc", cgroupDir, "/old",
+	warehouseDir, deviceDir, deviceDir + "/pts", deviceDir + "/shm", stateDir, jobsDir, hostDir, "/proc", cgroupDir, "/old",
 	packerRoot + warehouseDir, packerRoot + jobsDir, packerRoot + "/proc", packerRoot + "/dev",
 }
 
@@ -48,9 +49,9 @@ func (e *setupError) Error() string { return e.stage + ": " + e.err.Error() }
 func (e *setupError) Unwrap() error { return e.err }
 
 // buildWorld moves the process into a root of its own: a tmpfs with the warehouse dir,
-// the device nodes jobs get, a fresh /proc, and nothing of the host. The process
-// must be the first of new mount, pid and cgroup namespaces.
-func buildWorld(dir string) error {
+// the device nodes jobs get, a fresh /proc, and nothing of the host but the paths in
+// hosts. The process must be the first of new mount, pid and cgroup namespaces.
+func buildWorld(dir string, hosts [][]byte) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return &setupError{"make mounts private", err}
 	}
@@ -59,6 +60,10 @@ func buildWorld(dir string) error {
 		return &setupError{"open the warehouse " + dir, err}
 	}
 	defer unix.Close(tree)
+	taken, err := takeHosts(hosts)
+	if err != nil {
+		return err
+	}
 	root := dir // any directory will do: its content is in tree already
 	if err := unix.Mount("kiln", root, "tmpfs", unix.MS_NOSUID, "mode=0755"); err != nil {
 		return &setupError{"mount a tmpfs", err}
@@ -74,6 +79,9 @@ func buildWorld(dir string) error {
 	}
 	if err := unix.MoveMount(tree, "", unix.AT_FDCWD, root+warehouseDir, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
 		return &setupError{"mount the warehouse", err}
+	}
+	if err := mountHosts(root+hostDir, taken); err != nil {
+		return err
 	}
 	if err := mountDevices(root + deviceDir); err != nil {
 		return err

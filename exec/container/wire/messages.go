@@ -8,10 +8,11 @@ import (
 
 // Hello tells the executor where it works.
 type Hello struct {
-	Warehouse []byte // absolute, on the host; a path need not be UTF-8
-	Run       string // names this run's directory below the warehouse's work directory
-	Filter    []byte // seccomp filter for jobs: struct sock_filter array
-	MaxPIDs   uint64 // processes the run may have at once; 0: no limit
+	Warehouse []byte   // absolute, on the host; a path need not be UTF-8
+	Run       string   // names this run's directory below the warehouse's work directory
+	Filter    []byte   // seccomp filter for jobs: struct sock_filter array
+	MaxPIDs   uint64   // processes the run may have at once; 0: no limit
+	Hosts     [][]byte // paths of the host that jobs of the run may have mounted, absolute
 }
 
 // Ready says that the executor can take jobs, or why not.
@@ -28,6 +29,8 @@ type Job struct {
 	Mounts   []Mount  // inputs known already, sorted by port
 	Late     []string // ports whose ware comes with Start
 	Scripts  []string // script entries
+	GoOn     bool     // entries after one that fails run too
+	Network  bool     // it shares the executor's network
 	UID, GID int
 	ReadOnly bool   // nothing but /tmp can be written to, which is in memory
 	Files    int    // how many files come along: none; or stdin, stdout and cgroup.procs to join
@@ -35,20 +38,22 @@ type Job struct {
 	MaxData  uint64 // bytes of memory each process may have for itself; 0: no limit
 }
 
-// A Mount is a ware at a port.
+// A Mount is a ware, or something of the host, at a port.
 type Mount struct {
 	Port    string
 	Ware    warehouse.WareID
 	Path    string // of the fileset, relative to the warehouse directory
 	File    bool   // Path is a single file
 	Overlay bool   // the job may write
+	Host    int    // counted from 1 in Hello.Hosts, in place of a ware; 0: a ware
+	Through bool   // Host: what the job writes is written there
 }
 
 // Start runs a job that was prepared.
 type Start struct {
 	ID      int64
-	Mounts  []Mount // those that were Late, sorted by port
-	Args    []string
+	Mounts  []Mount  // those that were Late, sorted by port
+	Args    []string // none: nothing is run, the outputs are what is there
 	Env     []string
 	Cwd     string
 	Outputs []Output

@@ -1,4 +1,5 @@
-// Package ocitest starts a real registry for tests: Debian's docker-registry.
+// Package ocitest makes images for tests, and starts a real registry for them:
+// Debian's docker-registry.
 package ocitest
 
 import (
@@ -67,6 +68,7 @@ func start(dir string, auth bool) (string, func(), error) {
 	defer log.Close()
 	cmd := osexec.Command("docker-registry", "serve", path)
 	cmd.Stdout, cmd.Stderr = log, log
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH")} // it takes any REGISTRY_… for settings
 	if err := cmd.Start(); err != nil {
 		return "", nil, err
 	}
