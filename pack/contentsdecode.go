@@ -96,14 +96,16 @@ func decodeProps(msg []byte, m *meta) error {
 			return fields(b, func(field int, _ []byte, v uint64) error {
 				if field == timeSeconds {
 					m.sec = int64(v)
-				} else {
-					m.nsec = uint32(v)
+				} else if m.nsec = uint32(v); v >= 1e9 {
+					return errWire
 				}
 				return nil
 			})
 		case propsMode:
 			return fields(b, func(_ int, _ []byte, v uint64) error {
-				m.mode = uint32(v)
+				if m.mode = uint32(v); v > 0o7777 {
+					return errWire
+				}
 				return nil
 			})
 		}

@@ -211,7 +211,12 @@ func unescape(s string) (string, error) {
 		b.WriteByte(byte(c))
 		after = after[2:]
 	}
-	return b.String() + before, nil
+	b.WriteString(before)
+	// There is one way to write a name; any other could hide a NUL, or make two of one.
+	if name := b.String(); escape(name) == s {
+		return name, nil
+	}
+	return "", errWire
 }
 
 // fields calls f with each field of a protobuf message: its bytes if it has a
