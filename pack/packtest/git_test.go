@@ -1,4 +1,4 @@
-package packtest_test
+package packtest
 
 import (
 	"archive/tar"
@@ -15,16 +15,15 @@ import (
 
 	"github.com/kilnbuild/kiln/pack"
 	"github.com/kilnbuild/kiln/pack/git"
-	"github.com/kilnbuild/kiln/pack/packtest"
 	"github.com/kilnbuild/kiln/warehouse"
 )
 
-func TestGit(t *testing.T) { packtest.Run(t, repository()) }
+func TestGit(t *testing.T) { Run(t, repository()) }
 
 // repository is a packtype whose packed form is a repository that git made, and of
 // which the commit that HEAD leads to is the ware.
-func repository() packtest.Packtype {
-	return packtest.Packtype{
+func repository() Packtype {
+	return Packtype{
 		Pack: func(t testing.TB, dir, dst string) {
 			in := func(args ...string) {
 				run(t, "env", append([]string{"GIT_AUTHOR_DATE=@1 +0000", "GIT_COMMITTER_DATE=@1 +0000", "git", "--git-dir=" + dst, "--work-tree=" + dir, "-c", "core.protectNTFS=false", "-c", "user.name=n",
@@ -35,7 +34,8 @@ func repository() packtest.Packtype {
 			in("commit", "-q", "--allow-empty", "-m", "all")
 			in("repack", "-q", "-a", "-d")
 		},
-		Encode: encodeGit,
+		Encode:      encodeGit,
+		EncodeLoses: LosesModes | LosesSpecial,
 		Unpack: func(ctx context.Context, l *warehouse.Local, src string, o pack.BuildOptions) (warehouse.Record, error) {
 			r, err := git.Open(src)
 			if err != nil {
@@ -53,8 +53,8 @@ func repository() packtest.Packtype {
 		NoEnd:       func(file string, at int) bool { return file == "config" || file == "HEAD" && at == 40 },
 		ByComponent: true,
 		MaxDepth:    4097,
-		Loses: packtest.LosesMtimes | packtest.LosesModes | packtest.LosesOwners | packtest.LosesEmptyDirs |
-			packtest.LosesSpecial | packtest.LosesRoot | packtest.LosesLongPaths,
+		Loses: LosesMtimes | LosesModes | LosesOwners | LosesEmptyDirs |
+			LosesSpecial | LosesRoot | LosesLongPaths,
 	}
 }
 
@@ -71,7 +71,7 @@ type gitEntry struct {
 }
 
 // encodeGit makes a repository of loose objects whose trees say just what the entries do.
-func encodeGit(t testing.TB, dst string, entries ...packtest.Entry) {
+func encodeGit(t testing.TB, dst string, entries ...Entry) {
 	root := &gitTree{}
 	for _, e := range entries {
 		parts := strings.Split(e.Name, "/")

@@ -1,4 +1,4 @@
-package packtest_test
+package packtest
 
 import (
 	"context"
@@ -10,16 +10,15 @@ import (
 
 	"github.com/kilnbuild/kiln/pack"
 	"github.com/kilnbuild/kiln/pack/oci"
-	"github.com/kilnbuild/kiln/pack/packtest"
 	"github.com/kilnbuild/kiln/warehouse"
 )
 
-func TestOCI(t *testing.T) { packtest.Run(t, image()) }
+func TestOCI(t *testing.T) { Run(t, image()) }
 
 // image is a packtype whose packed form is an OCI layout that umoci made, with one
 // image of one layer.
-func image() packtest.Packtype {
-	return packtest.Packtype{
+func image() Packtype {
+	return Packtype{
 		Pack: func(t testing.TB, dir, dst string) {
 			run(t, "umoci", "init", "--layout", dst)
 			run(t, "umoci", "new", "--image", dst+":t")
@@ -28,7 +27,7 @@ func image() packtest.Packtype {
 		Encode:  encodeOCI,
 		Unpack:  unpackOCI,
 		Checked: true,
-		Loses:   packtest.LosesNanoseconds | packtest.LosesOwners | packtest.LosesLongPaths,
+		Loses:   LosesNanoseconds | LosesOwners | LosesLongPaths,
 		Takes:   inLayers,
 	}
 }
@@ -62,7 +61,7 @@ func unpackOCI(ctx context.Context, l *warehouse.Local, src string, o pack.Build
 	return img.Unpack(ctx, l, o)
 }
 
-func encodeOCI(t testing.TB, dst string, entries ...packtest.Entry) {
+func encodeOCI(t testing.TB, dst string, entries ...Entry) {
 	encodeTar(t, dst+".layer", entries...)
 	layer, err := os.ReadFile(dst + ".layer")
 	if err != nil {

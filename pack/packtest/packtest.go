@@ -27,6 +27,8 @@ type Packtype struct {
 	// whatever they are; hostile ones too. It skips the test for one that this form
 	// cannot express. It is nil if the form can express none of that.
 	Encode func(t testing.TB, dst string, entries ...Entry)
+	// EncodeLoses says what of entries Encode does not keep.
+	EncodeLoses Loss
 	// Unpack makes a ware of what Pack or Encode left at src.
 	Unpack func(ctx context.Context, l *warehouse.Local, src string, o pack.BuildOptions) (warehouse.Record, error)
 	// Checked says that the packed form has checksums over all that counts.
@@ -42,7 +44,7 @@ type Packtype struct {
 	// ByComponent says that errors may name a directory on an entry's path, or one
 	// component of it.
 	ByComponent bool
-	// Loses says what of a fileset its packed form does not keep.
+	// Loses says what of a fileset Pack does not keep.
 	Loses Loss
 }
 

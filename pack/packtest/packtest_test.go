@@ -1,4 +1,4 @@
-package packtest_test
+package packtest
 
 import (
 	"archive/tar"
@@ -10,32 +10,31 @@ import (
 
 	"github.com/kilnbuild/kiln/pack"
 	"github.com/kilnbuild/kiln/pack/archive"
-	"github.com/kilnbuild/kiln/pack/packtest"
 	"github.com/kilnbuild/kiln/warehouse"
 )
 
-func TestTree(t *testing.T) { packtest.Run(t, tarball(pack.Tree)) }
+func TestTree(t *testing.T) { Run(t, tarball(pack.Tree)) }
 
-func TestTar(t *testing.T) { packtest.Run(t, tarball(pack.Tar)) }
+func TestTar(t *testing.T) { Run(t, tarball(pack.Tar)) }
 
 // TestCompressed tests tar archives as they come: packed by the tools themselves.
 func TestCompressed(t *testing.T) {
 	for _, tool := range []string{"gzip", "bzip2", "xz", "zstd"} {
 		t.Run(tool, func(t *testing.T) {
 			p := tarball(pack.Tree)
-			p.Encode = func(t testing.TB, dst string, entries ...packtest.Entry) {
+			p.Encode = func(t testing.TB, dst string, entries ...Entry) {
 				encodeTar(t, dst+".tar", entries...)
 				run(t, "sh", "-c", tool+` -c "$0" > "$1"`, dst+".tar", dst)
 			}
 			p.Checked, p.NoEnd = true, nil
-			packtest.Hostile(t, p)
+			Hostile(t, p)
 		})
 	}
 }
 
 // tarball is a packtype whose packed form is what GNU tar makes.
-func tarball(packtype string) packtest.Packtype {
-	return packtest.Packtype{
+func tarball(packtype string) Packtype {
+	return Packtype{
 		Packtype: packtype,
 		Pack: func(t testing.TB, dir, dst string) {
 			run(t, "tar", "--format=posix", "--sparse", "--xattrs", "--pax-option=delete=atime,delete=ctime", "-C", dir, "-cf", dst, ".")
@@ -45,7 +44,7 @@ func tarball(packtype string) packtest.Packtype {
 	}
 }
 
-func encodeTar(t testing.TB, dst string, entries ...packtest.Entry) {
+func encodeTar(t testing.TB, dst string, entries ...Entry) {
 	f, err := os.Create(dst)
 	if err != nil {
 		t.Fatal(err)

@@ -67,7 +67,10 @@ func (p Packtype) lossless() string {
 func (p Packtype) write(t testing.TB, root string, entries ...Entry) string {
 	t.Helper()
 	write(t, root, p.kept(entries)...)
-	if p.Loses&LosesNanoseconds != 0 {
+	switch {
+	case p.Loses&LosesRoot != 0: // then it is as any parent that is not told of
+		setMtime(t, root, time.Unix(1262304000, 0))
+	case p.Loses&LosesNanoseconds != 0:
 		setMtime(t, root, Then.Truncate(time.Second))
 	}
 	return root
