@@ -72,6 +72,13 @@ func (src *sources) fetchGit(ctx context.Context, w *formula.Ware, commit string
 		return e, fmt.Errorf("git %s: %w", g.name, refHint(err))
 	}
 	e.Commit = id.String()
+	if git.Named(g.options()) {
+		known, err := src.o.Warehouse.Get(warehouse.WareID{Packtype: git.Packtype, Hash: e.Commit})
+		if err == nil {
+			e.ID = known.Tree
+			return e, nil
+		}
+	}
 	rec, err := repo.Checkout(ctx, src.o.Warehouse, id, g.options())
 	if g.damaged(ctx, err) {
 		// What was fetched is no longer what it was. It can be had again.
