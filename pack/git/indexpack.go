@@ -26,7 +26,11 @@ const maxInflated = 4 << 40
 // added to the pack. It returns the pack's checksum as hex, after which git names
 // packs, and how many objects it has.
 func IndexPack(ctx context.Context, path, idx string, size int, base func(ID) (Kind, []byte, error)) (checksum string, objects int, err error) {
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	mode := os.O_RDONLY
+	if base != nil {
+		mode = os.O_RDWR
+	}
+	f, err := os.OpenFile(path, mode, 0)
 	if err != nil {
 		return "", 0, err
 	}

@@ -12,10 +12,12 @@ import (
 	"github.com/kilnbuild/kiln/pack"
 )
 
-const (
-	maxDepth   = 4096 // of directories: twice what a path of Linux's longest can name
-	maxModules = 32   // of submodules within submodules
-)
+// maxDepth is how deep directories nest: twice as deep as a path of Linux's longest
+// can name. Tests lower it.
+var maxDepth = 4096
+
+// maxModules is how deep submodules nest in submodules.
+const maxModules = 32
 
 // A treeWalk sends the entries of a commit, those of a directory behind it.
 type treeWalk struct {
@@ -131,7 +133,11 @@ func (t *treeWalk) open(at place, e TreeEntry) (*place, []TreeEntry, error) {
 	fail := func(err error) (*place, []TreeEntry, error) {
 		var known *pack.EntryError
 		if !errors.As(err, &known) {
-			err = &pack.EntryError{Path: strings.TrimSuffix(at.shown, "/"), Err: err}
+			shown := strings.TrimSuffix(at.shown, "/")
+			if len(shown) > 500 {
+				shown = shown[:500] + "…"
+			}
+			err = &pack.EntryError{Path: shown, Err: err}
 		}
 		return nil, nil, err
 	}
