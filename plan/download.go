@@ -104,7 +104,7 @@ func (d *downloader) fetch(ctx context.Context, u *url.URL, open opener, wantSHA
 		}
 	}
 	if err == nil && wantSHA256 != "" && dl.sha256 != wantSHA256 {
-		err = mismatchError{fmt.Errorf("the bytes have sha256 %s, wanted is %s", dl.sha256, wantSHA256)}
+		err = wrongSHA256(dl.sha256, wantSHA256)
 	}
 	if err == nil {
 		_, err = f.Seek(0, io.SeekStart)
@@ -222,4 +222,8 @@ func openFile(_ context.Context, u *url.URL, _ bool) (io.ReadCloser, int64, erro
 		return nil, 0, finalError{err}
 	}
 	return f, info.Size(), nil
+}
+
+func wrongSHA256(got, want string) error {
+	return mismatchError{fmt.Errorf("the bytes have sha256 %s, wanted is %s", got, want)}
 }

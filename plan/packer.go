@@ -107,30 +107,43 @@ var patternEscaper = strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `
 func escapePattern(path string) string { return patternEscaper.Replace(path) }
 
 // unpack puts what was downloaded into the warehouse: an archive unpacked, anything
-// else as a ware that is one file, mode 0644. What is named like an archive has to
-// be one: a server's error page is not taken for the ware.
-func (p *packer) unpack(ctx context.Context, w *formula.Ware, dl *download, progress progressFunc) (warehouse.WareID, error) {
+// else as a ware that is one file, mode 0644.
+func (p *packer) unpack(ctx context.Context, w *formula.Ware, dl *download, progress progressFunc) (id warehouse.WareID, err error) {
 	filters, err := pack.ParseFilters(w.Source.Filters)
 	if err != nil {
 		return warehouse.WareID{}, err
 	}
 	o := pack.Options{Filters: filters, Progress: progress.entries()}
-	if w.Source.Strip == 0 && otherName.MatchString(dl.name) && !namedArchive.MatchString(dl.name) && archive.IsZip(dl.file) {
-		return p.unpackNot(ctx, dl, o)
-	}
-	r, err := archive.Unpack(ctx, p.o.Warehouse, dl.file, pack.BuildOptions{
-		Options: o, Strip: w.Source.Strip, Name: redactURL(w.Source.URL), MaxBytes: p.o.MaxDownload,
+	unpacked, err := unpackArchive(dl, w.Source.Strip, func() error {
+		r, err := archive.Unpack(ctx, p.o.Warehouse, dl.file, pack.BuildOptions{
+			Options: o, Strip: w.Source.Strip, Name: redactURL(w.Source.URL), MaxBytes: p.o.MaxDownload,
+		})
+		id = r.ID
+		return err
 	})
-	if !errors.Is(err, archive.ErrFormat) {
-		return r.ID, err
-	}
-	if w.Source.Strip != 0 {
-		return warehouse.WareID{}, fmt.Errorf("strip = %d: %w", w.Source.Strip, err)
-	}
-	if namedArchive.MatchString(dl.name) {
-		return warehouse.WareID{}, fmt.Errorf("%w, although it is named like an archive", err)
+	if unpacked || err != nil {
+		return id, err
 	}
 	return p.unpackNot(ctx, dl, o)
+}
+
+// unpackArchive calls unpack if what was downloaded is an archive to be unpacked, and
+// reports whether it was one. What is named like an archive has to be one: a server's
+// error page is not taken for the ware.
+func unpackArchive(dl *download, strip int, unpack func() error) (bool, error) {
+	if strip == 0 && otherName.MatchString(dl.name) && !namedArchive.MatchString(dl.name) && archive.IsZip(dl.file) {
+		return false, nil
+	}
+	err := unpack()
+	switch {
+	case !errors.Is(err, archive.ErrFormat):
+		return true, err
+	case strip != 0:
+		return false, fmt.Errorf("strip = %d: %w", strip, err)
+	case namedArchive.MatchString(dl.name):
+		return false, fmt.Errorf("%w, although it is named like an archive", err)
+	}
+	return false, nil
 }
 
 // unpackNot makes a ware of the file itself.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -103,8 +104,8 @@ func (src *sources) fetchURL(ctx context.Context, w *formula.Ware, sha256 string
 
 // download fetches what a URL gives, for w. The caller removes it.
 func (src *sources) download(ctx context.Context, w *formula.Ware, rawURL, sha256 string) (*download, error) {
-	if src.o.Offline && !strings.HasPrefix(rawURL, "file:") {
-		return nil, unavailableError{fmt.Errorf("fetching %s needs the network, which --offline forbids", redactURL(rawURL))}
+	if err := offlineError(src.o.Offline, rawURL); err != nil {
+		return nil, err
 	}
 	dir, err := src.downloadDir()
 	if err != nil {
@@ -119,6 +120,14 @@ func (src *sources) download(ctx context.Context, w *formula.Ware, rawURL, sha25
 	return dl, err
 }
 
+// offlineError refuses a url that needs the network.
+func offlineError(offline bool, rawURL string) error {
+	if offline && !strings.HasPrefix(rawURL, "file:") {
+		return unavailableError{fmt.Errorf("fetching %s needs the network, which --offline forbids", redactURL(rawURL))}
+	}
+	return nil
+}
+
 // downloadDir returns the directory for files being fetched. What killed kilns left in
 // it is removed, once.
 func (src *sources) downloadDir() (string, error) {
@@ -131,10 +140,16 @@ func (src *sources) downloadDir() (string, error) {
 }
 
 func (src *sources) downloader(dir string) downloader {
-	d := downloader{client: src.o.HTTPClient, dir: dir, max: src.o.MaxDownload, stall: stallTime, pause: src.o.pause}
-	if d.pause == nil {
-		d.pause = pauseTimer
+	d := defaultDownloader(dir, src.o.HTTPClient, src.o.MaxDownload)
+	if src.o.pause != nil {
+		d.pause = src.o.pause
 	}
+	return d
+}
+
+// defaultDownloader makes one with the defaults for what is not set.
+func defaultDownloader(dir string, client *http.Client, max int64) downloader {
+	d := downloader{client: client, dir: dir, max: max, stall: stallTime, pause: pauseTimer}
 	if d.client == nil {
 		d.client = newHTTPClient()
 	}

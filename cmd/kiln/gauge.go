@@ -50,6 +50,24 @@ func (g *gauge) at(done int64) {
 	}
 }
 
+// of is at with the total, which has become known.
+func (g *gauge) of(done, total int64) {
+	if g != nil {
+		g.s.mu.Lock()
+		defer g.s.mu.Unlock()
+		g.act.done, g.act.total = done, total
+	}
+}
+
+// doing says that something else is being done, of which no total is known.
+func (g *gauge) doing(verb string, done int64) {
+	if g != nil {
+		g.s.mu.Lock()
+		defer g.s.mu.Unlock()
+		g.act.doing, g.act.done, g.act.total = verb, done, -1
+	}
+}
+
 // next says what is being done now.
 func (g *gauge) next(name string, total int64) {
 	if g != nil {

@@ -27,7 +27,7 @@ func newWareCmd(a *app) *cobra.Command {
 		RunE:  runGroup,
 	}
 	cmd.AddCommand(newWarePackCmd(a), newWareUnpackCmd(a), newWareLsCmd(a), newWareShowCmd(a), newWareCatCmd(a),
-		newWareDiffCmd(a), newWareVerifyCmd(a), newWareRmCmd(a))
+		newWareDiffCmd(a), newWareScanCmd(a), newWareVerifyCmd(a), newWareRmCmd(a))
 	return cmd
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 
@@ -12,6 +13,13 @@ import (
 	"github.com/kilnbuild/kiln/warehouse"
 	"github.com/spf13/cobra"
 )
+
+// packFiltersHelp says what filters of packing are.
+var packFiltersHelp = `Filters are KEY=VALUE, comma separated: uid and gid take keep or a number; mtime
+keep, @SECONDS or a date; sticky keep or ignore; setid and dev keep, ignore or
+reject. Where they say nothing they are ` + pack.DefaultFilters().String() + `.`
+
+const patternsHelp = `Patterns match paths from the root of what is packed; ** crosses directories.`
 
 // warePackFlags are the flags of kiln ware pack.
 type warePackFlags struct {
@@ -24,66 +32,80 @@ func newWarePackCmd(a *app) *cobra.Command {
 	var f warePackFlags
 	cmd := &cobra.Command{
 		Use:   "pack PATH",
-		Short: "Copy a directory or a file into the warehouse as a ware",
+		Short: "Copy a directory, a file or what is in an archive into the warehouse",
 		Long: `pack copies a directory or a file into the local warehouse and prints its ware id.
+With --archive, PATH is a zip archive, or a tar archive, plain or compressed by gzip,
+bzip2, xz or zstd, and what is in it is packed; - is an archive on standard input.
 
-Filters are KEY=VALUE, comma separated: uid and gid take keep or a number; mtime
-keep, @SECONDS or a date; sticky keep or ignore; setid and dev keep, ignore or
-reject. Where they say nothing they are ` + pack.DefaultFilters().String() + `.
+` + packFiltersHelp + `
 
-Patterns match paths from the root of what is packed; ** crosses directories.`,
+` + patternsHelp + ` The limits
+are for archives, which may unpack to more than a disk holds; --max-ratio counts from ` + byteSize(pack.RatioFloor) + ` on.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return a.warePack(cmd.Context(), &f, args[0]) },
 	}
-	flags := cmd.Flags()
-	flags.StringVar(&f.Packtype, "packtype", pack.Tree, "how the ware is hashed: tree, tar or zip")
-	flags.StringVar(&f.filters, "filters", "", "what of owners, times and modes counts")
-	flags.StringArrayVar(&f.Include, "include", nil, "take only what matches this pattern (can be repeated)")
-	flags.StringArrayVar(&f.Exclude, "exclude", nil, "leave out what matches this pattern (can be repeated)")
-	flags.BoolVar(&f.archive, "archive", false, "PATH is a zip archive, or a tar archive, plain or compressed: pack what is in it")
-	flags.IntVar(&f.Strip, "strip", 0, "with --archive: drop this many leading path components")
-	flags.BoolVar(&f.idOnly, "id-only", false, "print the ware id, store nothing")
+	addPackFlags(cmd.Flags(), &f.BuildOptions)
+	cmd.Flags().StringVar(&f.filters, "filters", "", "what of owners, times and modes counts")
+	cmd.Flags().BoolVar(&f.archive, "archive", false, "PATH is an archive: pack what is in it")
+	cmd.Flags().BoolVar(&f.idOnly, "id-only", false, "print the ware id, store nothing")
 	return cmd
 }
 
 func (a *app) warePack(ctx context.Context, f *warePackFlags, path string) error {
+	if err := checkPackFlags(&f.BuildOptions); err != nil {
+		return err
+	}
 	var err error
 	if f.Filters, err = pack.ParseFilters(f.filters); err != nil {
 		return err
 	}
-	if f.idOnly && f.archive || f.Strip != 0 && !f.archive || f.Strip < 0 {
-		return errors.New("--strip needs --archive, and --id-only excludes it")
+	if f.archive = f.archive || path == "-"; f.Strip != 0 && !f.archive {
+		return errors.New("--strip needs --archive")
 	}
-	if f.idOnly {
+	g := a.newGauge(ctx, filepath.Base(path), "packing", -1)
+	defer g.close()
+	f.Progress = g.entries
+	if f.idOnly && !f.archive {
 		r, err := pack.Scan(ctx, path, f.Options)
-		if err != nil {
-			return err
-		}
-		_, err = fmt.Fprintln(a.stdout, r.ID)
-		return err
+		return a.printID(g, r.ID, err)
 	}
 	return withWares(func(l *warehouse.Local) error {
-		rec, err := f.pack(ctx, l, path)
-		if err == nil {
+		id, err := f.pack(ctx, l, path)
+		if err == nil && !f.idOnly {
 			err = l.Sync()
 		}
-		if err != nil {
-			return err
-		}
-		_, err = fmt.Fprintln(a.stdout, rec.ID)
-		return err
+		return a.printID(g, id, err)
 	})
 }
 
-func (f *warePackFlags) pack(ctx context.Context, l *warehouse.Local, path string) (warehouse.Record, error) {
+// printID prints the one result of a verb, unless there is an error.
+func (a *app) printID(g *gauge, id warehouse.WareID, err error) error {
+	if err == nil {
+		g.aside(func() { _, err = fmt.Fprintln(a.stdout, id) })
+	}
+	return err
+}
+
+func (f *warePackFlags) pack(ctx context.Context, l *warehouse.Local, path string) (id warehouse.WareID, err error) {
 	if !f.archive {
-		return pack.Ingest(ctx, l, path, f.Options)
+		rec, err := pack.Ingest(ctx, l, path, f.Options)
+		return rec.ID, err
 	}
-	file, err := os.Open(path)
-	if err != nil {
-		return warehouse.Record{}, err
+	if f.idOnly {
+		f.Visit = func(s *pack.Fileset) error { id = s.ID; return nil }
 	}
-	defer file.Close()
-	f.Name = filepath.Base(path)
-	return archive.Unpack(ctx, l, file, f.BuildOptions)
+	var in io.Reader = os.Stdin
+	if f.Name = "standard input"; path != "-" {
+		file, err := os.Open(path)
+		if err != nil {
+			return id, err
+		}
+		defer file.Close()
+		in, f.Name = file, filepath.Base(path)
+	}
+	rec, err := archive.Unpack(ctx, l, in, f.BuildOptions)
+	if !f.idOnly {
+		id = rec.ID
+	}
+	return id, err
 }
