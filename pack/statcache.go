@@ -89,10 +89,31 @@ func (cw *cacheWalk) put(rel string, s seen, sum [sha256.Size]byte, content *[48
 	cw.fresh[rel] = &cached{seen: s, sum: sum, content: content}
 }
 
-// save writes what the walk has met, if that is not what the file says already. A
-// cache that cannot be written is no error: it is made again.
+// Up to these many files, with so many bytes, and an eighth of what is remembered, it is
+// cheaper to read files anew the next time than to write all that is remembered now.
+const (
+	fewFiles = 32
+	fewBytes = 1 << 20
+)
+
+// few reports whether what is new in a walk is not worth writing.
+func (cw *cacheWalk) few() bool {
+	bytes, gone := int64(0), len(cw.known)
+	for _, c := range cw.fresh {
+		bytes += c.seen.size
+	}
+	for _, c := range cw.known {
+		if c.used {
+			gone--
+		}
+	}
+	return len(cw.fresh) <= fewFiles && bytes <= fewBytes && max(gone, len(cw.fresh)) <= len(cw.known)/8
+}
+
+// save writes what the walk has met, if that is not about what the file says already.
+// A cache that cannot be written is no error: it is made again.
 func (cw *cacheWalk) save() {
-	if cw == nil {
+	if cw == nil || cw.few() {
 		return
 	}
 	for rel, c := range cw.known {
