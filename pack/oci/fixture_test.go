@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/kilnbuild/kiln/pack"
 	"github.com/kilnbuild/kiln/pack/oci/ocitest"
 	"github.com/kilnbuild/kiln/warehouse"
@@ -81,4 +83,10 @@ func listing(t testing.TB, dir string) string {
 		return nil
 	}))
 	return strings.Join(lines, "\n")
+}
+
+// pipe puts a named pipe at path, which nobody will write to.
+func pipe(t testing.TB, path string) {
+	must(t, os.Remove(path))
+	must(t, unix.Mkfifo(path, 0o644))
 }
