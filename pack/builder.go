@@ -157,6 +157,11 @@ func (b *Builder) complete() error {
 	if err := cmp.Or(b.failed, b.crew.drain(), b.ctx.Err()); err != nil {
 		return err
 	}
+	if b.o.Replace && len(b.o.Include) > 0 {
+		if err := b.prune(b.root, nil); err != nil {
+			return err
+		}
+	}
 	b.closeBeyond(1)
 	b.entries.Add(1) // the root
 	return b.leaveAll(b.root)

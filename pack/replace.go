@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -55,6 +56,9 @@ func (b *Builder) take(path []string) error {
 		return errors.New("the root of a fileset cannot be removed")
 	}
 	parent, name := path[:len(path)-1], path[len(path)-1]
+	if len(b.later) > 0 {
+		delete(b.later, strings.Join(path, "/"))
+	}
 	if !b.has(parent) {
 		return nil
 	}
@@ -63,6 +67,23 @@ func (b *Builder) take(path []string) error {
 		return err
 	}
 	return b.remove(p, name)
+}
+
+// prune removes the directories below p that were taken only for what was in them, and
+// which it was removed from: the patterns are of the fileset, not of each layer.
+func (b *Builder) prune(p *planted, path []string) error {
+	for name, sub := range p.subs {
+		at := append(path[:len(path):len(path)], name)
+		if err := b.prune(sub, at); err != nil {
+			return err
+		}
+		if _, maybe := b.taken(at, true); maybe && len(sub.nodes) == 0 {
+			if err := b.take(at); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // remove removes an entry of p, which is open.

@@ -28,6 +28,7 @@ const layersAtOnce = 3
 type imageBlobs struct {
 	dir      string // of the cache
 	registry *registry
+	pending  map[digest.Digest]*pending // set by start
 }
 
 // path is where a blob is kept.
@@ -39,6 +40,9 @@ func (b *imageBlobs) path(d digest.Digest) string {
 func (b *imageBlobs) Open(ctx context.Context, d v1.Descriptor) (io.ReadCloser, error) {
 	if err := d.Digest.Validate(); err != nil {
 		return nil, fmt.Errorf("digest %q: %w", d.Digest, err)
+	}
+	if err := b.wait(ctx, d.Digest); err != nil {
+		return nil, err
 	}
 	f, err := os.Open(b.path(d.Digest))
 	if err == nil && !b.isWhole(f, d) {
@@ -124,29 +128,58 @@ func isManifest(d v1.Descriptor) bool {
 	return d.MediaType == "" || slices.Contains(oci.ManifestTypes(), d.MediaType)
 }
 
-// fetchLayers brings the layers that are missing into the cache, some at a time.
-func (b *imageBlobs) fetchLayers(ctx context.Context, layers []oci.Layer, progress progressFunc) error {
+// A pending blob is being fetched.
+type pending struct {
+	done chan struct{}
+	err  error
+}
+
+// start begins to fetch the layers that the cache lacks, some at a time, the lowest
+// first. Open waits for them. The function it returns waits for all.
+func (b *imageBlobs) start(ctx context.Context, layers []oci.Layer, progress progressFunc) func() error {
 	var missing []v1.Descriptor
-	var total int64
+	sum := &sumProgress{to: progress}
+	b.pending = map[digest.Digest]*pending{}
 	for i := range layers {
 		d := layers[i].Descriptor()
-		if !b.has(d) && !slices.ContainsFunc(missing, func(m v1.Descriptor) bool { return m.Digest == d.Digest }) {
+		if b.pending[d.Digest] == nil && !b.has(d) {
+			b.pending[d.Digest] = &pending{done: make(chan struct{})}
 			missing = append(missing, d)
-			total += d.Size
+			sum.total += d.Size
 		}
 	}
-	sum := &sumProgress{to: progress, total: total, done: make([]int64, len(missing))}
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(layersAtOnce)
-	for i, d := range missing {
-		g.Go(func() error {
-			if err := b.fetch(ctx, d, sum.of(i)); err != nil {
-				return fmt.Errorf("layer %s: %w", d.Digest, err)
-			}
-			return nil
-		})
+	sum.done = make([]int64, len(missing))
+	ended := make(chan error, 1)
+	go func() {
+		g, ctx := errgroup.WithContext(ctx)
+		g.SetLimit(layersAtOnce)
+		for i, d := range missing {
+			p := b.pending[d.Digest]
+			g.Go(func() error {
+				defer close(p.done)
+				if err := b.fetch(ctx, d, sum.of(i)); err != nil {
+					p.err = fmt.Errorf("layer %s: %w", d.Digest, err)
+				}
+				return p.err
+			})
+		}
+		ended <- g.Wait()
+	}()
+	return func() error { return <-ended }
+}
+
+// wait waits for a blob that is being fetched.
+func (b *imageBlobs) wait(ctx context.Context, d digest.Digest) error {
+	p := b.pending[d]
+	if p == nil {
+		return nil
 	}
-	return g.Wait()
+	select {
+	case <-p.done:
+		return p.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // sumProgress makes one progress out of those of several downloads.

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -15,6 +16,7 @@ import (
 	"github.com/kilnbuild/kiln/formula"
 	"github.com/kilnbuild/kiln/pack"
 	"github.com/kilnbuild/kiln/pack/oci"
+	"github.com/kilnbuild/kiln/warehouse"
 )
 
 // pinnedOCI reports whether a source names an image that no update can move.
@@ -68,26 +70,44 @@ func (src *sources) fetchOCI(ctx context.Context, w *formula.Ware, digest string
 		return e, imageError(w, err)
 	}
 	defer img.close()
-	for again := false; ; again = true {
-		err = img.fetch(ctx, src.report(w.Addr, PhaseFetch))
-		src.end(w.Addr, PhaseFetch, err)
-		if err != nil {
-			return e, imageError(w, err)
-		}
-		rec, err := img.Unpack(ctx, src.o.Warehouse, src.packs.imageOptions(w, src.report(w.Addr, PhaseUnpack)))
-		if errors.Is(err, oci.ErrMismatch) && !again && img.forget() {
-			continue // what the cache held was damaged on disk
-		}
-		src.end(w.Addr, PhaseUnpack, err)
-		if err != nil {
-			return e, imageError(w, err)
-		}
-		e.Digest, e.ID = img.asked.String(), rec.ID
-		if img.Digest != img.asked {
-			e.Manifest = img.Digest.String()
-		}
-		return e, nil
+	rec, err := src.unpackImage(ctx, w, img)
+	if errors.Is(err, oci.ErrMismatch) && img.forget() {
+		rec, err = src.unpackImage(ctx, w, img) // what the cache held was damaged on disk
 	}
+	if err != nil {
+		return e, imageError(w, err)
+	}
+	e.Digest, e.ID = img.asked.String(), rec.ID
+	if img.Digest != img.asked {
+		e.Manifest = img.Digest.String()
+	}
+	return e, nil
+}
+
+// unpackImage puts w's image into the warehouse. Each layer is unpacked as soon as it
+// is there, while the next ones are fetched.
+func (src *sources) unpackImage(ctx context.Context, w *formula.Ware, img *openedImage) (warehouse.Record, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var there atomic.Bool // until then the progress is that of fetching
+	fetched := make(chan error, 1)
+	wait := img.fetch(ctx, src.report(w.Addr, PhaseFetch))
+	go func() {
+		err := wait()
+		src.end(w.Addr, PhaseFetch, err)
+		there.Store(true)
+		fetched <- err
+	}()
+	progress := src.report(w.Addr, PhaseUnpack)
+	rec, err := img.Unpack(ctx, src.o.Warehouse, src.packs.imageOptions(w, progress.after(&there)))
+	if err != nil {
+		cancel()
+	}
+	if fetchErr := <-fetched; fetchErr != nil && !errors.Is(fetchErr, context.Canceled) {
+		return rec, fetchErr // which is why it could not be unpacked
+	}
+	src.end(w.Addr, PhaseUnpack, err)
+	return rec, err
 }
 
 // imageError says which image err is about, and of what kind it is.
@@ -110,11 +130,12 @@ type openedImage struct {
 	close func()
 }
 
-func (img *openedImage) fetch(ctx context.Context, progress progressFunc) error {
+// fetch begins to fetch the layers. The function it returns waits for them.
+func (img *openedImage) fetch(ctx context.Context, progress progressFunc) func() error {
 	if img.blobs == nil {
-		return nil
+		return func() error { return nil }
 	}
-	return img.blobs.fetchLayers(ctx, img.Layers, progress)
+	return img.blobs.start(ctx, img.Layers, progress)
 }
 
 // forget removes the image from the cache, and reports whether it was there.

@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/kilnbuild/kiln/formula"
 	"github.com/kilnbuild/kiln/pack"
@@ -29,6 +30,18 @@ func (f progressFunc) entries() func(entries, bytes int64) {
 		return nil
 	}
 	return func(_, bytes int64) { f(bytes, -1) }
+}
+
+// after is f once ready is set, and nothing before.
+func (f progressFunc) after(ready *atomic.Bool) progressFunc {
+	if f == nil {
+		return nil
+	}
+	return func(done, total int64) {
+		if ready.Load() {
+			f(done, total)
+		}
+	}
 }
 
 // has returns nil if the ware is in the warehouse.

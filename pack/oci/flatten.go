@@ -85,6 +85,7 @@ func (f *flattener) entry(h *tar.Header, content io.Reader) error {
 	if err := f.tree.make(at); err != nil {
 		return err
 	}
+	e.Path = at.name(base)
 	if e.Kind == pack.KindHardlink {
 		if err := f.hardlink(&e); err != nil {
 			return err
@@ -116,7 +117,6 @@ func split(name string) (dir, base string, err error) {
 
 // add puts an entry in its place, and takes away what it replaces.
 func (f *flattener) add(at *place, base string, e *pack.Entry, content io.Reader) error {
-	e.Path = at.name(base)
 	now := &entry{kind: e.Kind, link: e.Link}
 	if e.Kind == pack.KindHardlink {
 		now = &entry{kind: pack.KindFile}
@@ -155,7 +155,10 @@ func (f *flattener) hardlink(e *pack.Entry) error {
 	case target.kind == pack.KindSymlink:
 		e.Kind, e.Link = pack.KindSymlink, target.link
 	default:
-		e.Link = at.name(base)
+		link := e.Link
+		if e.Link = at.name(base); f.b.Takes(e.Path, false) && !f.b.Takes(e.Link, false) {
+			return fmt.Errorf("hard link to %q, which include and exclude leave out: take both or neither", link)
+		}
 	}
 	return nil
 }

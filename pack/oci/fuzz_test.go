@@ -60,7 +60,7 @@ func flattenAll(ctx context.Context, w *warehouse.Local, o pack.BuildOptions, la
 		return rec, err
 	}
 	defer func() { err = errors.Join(err, b.Close()) }()
-	f := &flattener{b: b, tree: newTree(), entries: o.MaxEntries}
+	f := &flattener{b: b, tree: newTree(), entries: o.MaxEntries, limit: o.MaxEntries}
 	for _, data := range layers {
 		if err := f.apply(ctx, io.LimitReader(strings.NewReader(string(data)), 1<<20)); err != nil {
 			return rec, err

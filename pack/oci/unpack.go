@@ -1,9 +1,11 @@
 package oci
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync/atomic"
 
 	"github.com/kilnbuild/kiln/pack"
@@ -39,12 +41,7 @@ func (img *Image) isPlain(o pack.BuildOptions) bool {
 func (img *Image) unpack(ctx context.Context, l *warehouse.Local, o pack.BuildOptions) (rec warehouse.Record, err error) {
 	o.Packtype, o.Replace = pack.Tree, true
 	o.Filters = o.Filters.Over(DefaultFilters())
-	if o.MaxBytes == 0 {
-		o.MaxBytes = pack.DefaultMaxBytes
-	}
-	if o.MaxEntries == 0 {
-		o.MaxEntries = pack.DefaultMaxEntries
-	}
+	stream, entries := limits(o)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var packed atomic.Int64
@@ -54,8 +51,8 @@ func (img *Image) unpack(ctx context.Context, l *warehouse.Local, o pack.BuildOp
 		return rec, err
 	}
 	defer func() { err = errors.Join(err, b.Close()) }()
-	f := &flattener{b: b, tree: newTree(), entries: o.MaxEntries, limit: o.MaxEntries}
-	if err := img.apply(ctx, f, o.MaxBytes, &packed); err != nil {
+	f := &flattener{b: b, tree: newTree(), entries: entries, limit: entries}
+	if err := img.apply(ctx, f, stream, &packed); err != nil {
 		return rec, err
 	}
 	return b.Commit()
@@ -65,9 +62,22 @@ func (img *Image) unpack(ctx context.Context, l *warehouse.Local, o pack.BuildOp
 // for each of a million entries, and the padding of some.
 const streamRoom = 2 << 30
 
+// limits are how many bytes a layer's tar stream may have, and how many entries all
+// layers together, what they replace included.
+func limits(o pack.BuildOptions) (stream, entries int64) {
+	stream, entries = math.MaxInt64, math.MaxInt64
+	if o.MaxBytes >= 0 {
+		stream = cmp.Or(o.MaxBytes, pack.DefaultMaxBytes) + streamRoom
+	}
+	if o.MaxEntries >= 0 {
+		entries = cmp.Or(o.MaxEntries, pack.DefaultMaxEntries)
+	}
+	return stream, entries
+}
+
 // apply applies all layers, and counts in packed what it reads of blobs. While one is
 // unpacked the next ones are decompressed.
-func (img *Image) apply(ctx context.Context, f *flattener, maxBytes int64, packed *atomic.Int64) error {
+func (img *Image) apply(ctx context.Context, f *flattener, limit int64, packed *atomic.Int64) error {
 	readers := make([]*layerReader, 0, len(img.Layers))
 	defer func() {
 		for _, r := range readers {
@@ -76,7 +86,7 @@ func (img *Image) apply(ctx context.Context, f *flattener, maxBytes int64, packe
 	}()
 	for i := range img.Layers {
 		for len(readers) < aheadLayers && i+len(readers) < len(img.Layers) {
-			readers = append(readers, readLayer(ctx, &img.Layers[i+len(readers)], maxBytes+streamRoom, packed))
+			readers = append(readers, readLayer(ctx, &img.Layers[i+len(readers)], limit, packed))
 		}
 		r := readers[0]
 		err := f.apply(ctx, r)

@@ -78,3 +78,31 @@ func TestUnpack(t *testing.T) {
 		})
 	}
 }
+
+// TestPatterns takes a part of an image; what it leaves out still leads to what it takes.
+func TestPatterns(t *testing.T) {
+	l := ocitest.NewLayout(t)
+	l.Tag("t", l.Image("linux/amd64", nil,
+		ocitest.Layer("dir usr/bin", "link bin usr/bin", "file usr/bin/a a", "file etc/x x", "file etc/y y", "link usr/l a"),
+		ocitest.Layer("file bin/b b", "file etc/.wh.x ", "hard usr/bin/c bin/b")))
+	w := openLocal(t)
+	for _, test := range []struct {
+		include, exclude []string
+		want             string
+	}{
+		{[]string{"usr/bin"}, nil, "usr/\nusr/bin/\nusr/bin/a a\nusr/bin/b b\nusr/bin/c b"},
+		{nil, []string{"usr"}, "bin -> usr/bin\netc/\netc/y y"},
+		{[]string{"etc/**"}, nil, "etc/\netc/y y"},
+		{[]string{"etc/x"}, nil, ""},
+	} {
+		rec, img, err := unpack(l, w, "t", "linux/amd64", pack.BuildOptions{Options: pack.Options{Include: test.include, Exclude: test.exclude}})
+		must(t, err)
+		if got := listing(t, w.Fileset(rec)); got != test.want {
+			t.Errorf("%v without %v:\n%s\nwant\n%s", test.include, test.exclude, got, test.want)
+		}
+		if w.Has(img.WareID()) {
+			t.Error("a part of an image has the id of the whole")
+		}
+	}
+	refused(t, l, pack.BuildOptions{Options: pack.Options{Exclude: []string{"usr/bin/b"}}}, `hard link to "bin/b", which include and exclude leave out`)
+}
