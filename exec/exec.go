@@ -29,6 +29,10 @@ type Options struct {
 	MaxPIDs   uint64                             // processes a run may have at once; 0: DefaultMaxPIDs
 	Allow     Allowed                            // what a step that asks for it gets
 	FormulaID func(plan.Resolved) string         // warpforge's id of a step, for memos; may be nil
+
+	// Earlier are the outputs of steps that have ended well just before, in the run
+	// that this one is a part of, by key. They are not run, told or counted again.
+	Earlier map[warehouse.StepKey]map[string]warehouse.WareID
 }
 
 // Allowed is what the person consents to that a step can ask for.
@@ -79,6 +83,7 @@ const (
 	FailedOutput                 // an output is missing or cannot be a ware
 	FailedSetup                  // the container could not be made or the command not started
 	FailedInput                  // a ware it needs is missing or was changed on disk
+	FailedCall                   // a function failed, or what it gave is not as it must be; Err is of package exec/function
 )
 
 // A StepError says why a step failed and where it was written.

@@ -43,6 +43,10 @@ func (r *run) loop() error {
 			if err := r.inputsChecked(c); err != nil {
 				return err
 			}
+		case e := <-r.calls.events:
+			if err := r.callEvent(e); err != nil {
+				return err
+			}
 		case <-cancelled:
 			cancelled, overdue = nil, time.After(cancelGrace)
 			r.stop()
@@ -199,6 +203,10 @@ func (r *run) inputsChecked(c checkResult) error {
 		r.fail(st, &StepError{Failure: FailedSetup, Err: err})
 		return nil
 	}
+	if st.Action.Call != nil {
+		r.startCall(st)
+		return nil
+	}
 	if err := r.openBackend(); err != nil {
 		return err
 	}
@@ -285,9 +293,9 @@ func (r *run) handle(frame wire.Frame) error {
 }
 
 // memo is what will be remembered of a step that ended well.
-func (r *run) memo(st *state, outputs map[string]warehouse.WareID) warehouse.Memo {
+func (r *run) memo(st *state, outputs map[string]warehouse.WareID, took time.Duration) warehouse.Memo {
 	m := warehouse.Memo{
-		Key: st.resolved.Key, Step: st.Addr, Outputs: outputs, Started: st.began.UTC(), Duration: st.exited.Duration,
+		Key: st.resolved.Key, Step: st.Addr, Outputs: outputs, Started: st.began.UTC(), Duration: took,
 		Isolation: "container", Kiln: r.Version,
 	}
 	if r.FormulaID != nil {
@@ -328,19 +336,24 @@ func (r *run) exitedBadly(st *state) {
 }
 
 func (r *run) packed(st *state, p wire.Packed) {
-	outputs := make(map[string]warehouse.WareID, len(p.Outputs))
-	for name, rec := range p.Outputs {
+	st.container = noContainer
+	r.ended(st, p.Outputs, st.exited.Duration)
+}
+
+// ended takes in that a step has ended well.
+func (r *run) ended(st *state, records map[string]warehouse.Record, took time.Duration) {
+	outputs := make(map[string]warehouse.WareID, len(records))
+	for name, rec := range records {
 		outputs[name] = rec.ID
 		r.wares.add(rec)
 	}
-	st.container = noContainer
 	r.slots++
 	r.finish(st, outputs)
 	r.result.Ran++
 	if plan.Hermetic(st.Step.Step) {
-		r.memos.put(r.memo(st, outputs))
+		r.memos.put(r.memo(st, outputs, took))
 	}
-	r.emit(Event{Kind: StepDone, Step: st.Step, Duration: st.exited.Duration, Outputs: outputs})
+	r.emit(Event{Kind: StepDone, Step: st.Step, Duration: took, Outputs: outputs})
 	if !r.stopping {
 		for _, next := range r.met(st) {
 			r.consider(next)

@@ -58,6 +58,7 @@ type state struct {
 	exited    *wire.Exited
 	log       joblog.Tail
 	outputs   map[string]warehouse.WareID
+	cancel    context.CancelFunc // of a call that runs
 }
 
 type containerState int
@@ -86,6 +87,7 @@ type run struct {
 	backend  backend
 	open     func() (backend, error)
 	checked  chan checkResult
+	calls    *calls
 }
 
 // Run runs what p needs. The error is nil when every needed step ended well;
@@ -110,9 +112,11 @@ func (r *run) run() (Result, error) {
 	r.wares = newWares(r.Warehouse, hostsOf(selected, r.Allow))
 	r.memos = newMemoWriter(r.Warehouse, r.Memos)
 	r.checked = make(chan checkResult, r.Jobs+1)
+	r.calls = newCalls(r.ctx, r.Warehouse, r.Binaries)
 	r.result.Steps = map[string]map[string]warehouse.WareID{}
 	r.begin(selected)
 	err = r.loop()
+	r.calls.close()
 	if r.backend != nil {
 		r.close()
 	}
@@ -137,6 +141,7 @@ func (r *run) begin(selected []*plan.Step) {
 	for i, s := range selected {
 		st := &block[i]
 		st.Step, st.unmet = s, len(s.Deps)
+		st.notAhead = s.Action.Call != nil
 		r.states[s.Index] = st
 	}
 	r.left = len(selected)
@@ -161,6 +166,11 @@ func (r *run) consider(first *state) {
 			continue
 		}
 		st.resolved = resolved
+		if outputs := r.Earlier[resolved.Key]; outputs != nil {
+			r.finish(st, outputs)
+			queue = append(queue, r.met(st)...)
+			continue
+		}
 		if memo := r.remembered(resolved); memo != nil {
 			r.giveUpContainer(st)
 			r.result.Remembered++
@@ -276,6 +286,10 @@ func (r *run) stop() {
 		case waiting, runnable:
 			r.skip(st)
 		case starting, running:
+			if st.cancel != nil {
+				st.cancel()
+				continue
+			}
 			r.backend.End(jobID(st), endGrace)
 		}
 	}

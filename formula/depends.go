@@ -35,7 +35,7 @@ func (m *module) dependsOn(b *stepBlock) []string {
 	for _, expr := range list {
 		t, diags := hcl.AbsTraversalForExpr(expr)
 		if diags.HasErrors() || len(t) < 2 {
-			m.l.report(problem(expr.Range(), b.around(), "Invalid depends_on", "An element of depends_on is a reference such as step.NAME, step.NAME[\"KEY\"] or module.NAME, without calculation."))
+			m.l.report(problem(expr.Range(), b.around(), "Invalid depends_on", "An element of depends_on is a reference such as step.NAME, step.NAME[\"KEY\"], call.NAME or module.NAME, without calculation."))
 			continue
 		}
 		addrs = append(addrs, m.dependency(b, t)...)
@@ -48,7 +48,9 @@ func (m *module) dependency(b *stepBlock, t hcl.Traversal) []string {
 	at := t.SourceRange()
 	switch t.RootName() {
 	case "step":
-		return m.stepDependency(b, t, name)
+		return m.stepDependency(b, t, name, m.steps)
+	case "call":
+		return m.stepDependency(b, t, name, m.asked)
 	case "module":
 		c := m.calls[name]
 		if c == nil {
@@ -58,14 +60,15 @@ func (m *module) dependency(b *stepBlock, t hcl.Traversal) []string {
 		return c.module.allSteps()
 	}
 	m.l.report(problem(at, b.around(), "Invalid depends_on",
-		"A step can wait for steps and modules. What it takes from %s it waits for anyhow.", strings.TrimSuffix(t.RootName(), ".")))
+		"A step can wait for steps, calls and modules. What it takes from %s it waits for anyhow.", strings.TrimSuffix(t.RootName(), ".")))
 	return nil
 }
 
-func (m *module) stepDependency(b *stepBlock, t hcl.Traversal, name string) []string {
-	s := m.steps[name]
+func (m *module) stepDependency(b *stepBlock, t hcl.Traversal, name string, blocks map[string]*stepBlock) []string {
+	s := blocks[name]
 	if s == nil {
-		m.l.report(problem(t.SourceRange(), b.around(), "Unknown step", "There is no step %q.%s", name, didYouMean(name, names(m.steps))))
+		kind := t.RootName()
+		m.l.report(problem(t.SourceRange(), b.around(), "Unknown "+kind, "There is no %s %q.%s", kind, name, didYouMean(name, names(blocks))))
 		return nil
 	}
 	if s.attr("for_each") == nil {
@@ -96,7 +99,7 @@ func (m *module) allSteps() []string {
 		return nil
 	}
 	var addrs []string
-	for _, s := range m.stepOrder {
+	for _, s := range slices.Concat(m.stepOrder, m.askedOrder) {
 		if s.attr("for_each") == nil {
 			addrs = append(addrs, s.addr)
 			continue

@@ -20,6 +20,7 @@ type node struct {
 	around hcl.Range // its block
 	state  nodeState
 	value  cty.Value
+	awaits awaits // calls without whose outputs value is not known
 }
 
 type nodeState uint8
@@ -35,6 +36,7 @@ const (
 func (l *loader) force(n *node, eval func() cty.Value) cty.Value {
 	switch {
 	case n.state == evaluated:
+		l.await(n.awaits)
 		return n.value
 	case n.state == evaluating:
 		l.reportCycle(n)
@@ -47,8 +49,10 @@ func (l *loader) force(n *node, eval func() cty.Value) cty.Value {
 	}
 	n.state = evaluating
 	l.stack = append(l.stack, n)
-	value := eval()
+	var value cty.Value
+	n.awaits = l.awaited(func() { value = eval() })
 	l.stack = l.stack[:len(l.stack)-1]
+	l.await(n.awaits)
 	n.state, n.value = evaluated, value
 	return value
 }
@@ -94,30 +98,50 @@ func (l *loader) evaluate(f *Formula) {
 			m.variable(v)
 		}
 		for _, v := range sortedDecls(m.variables) {
-			m.validate(v)
+			l.awaited(func() { m.validate(v) })
 		}
 		for _, name := range sortedDecls(m.locals) {
 			m.local(name)
 		}
 		for _, w := range sortedDecls(m.wares) {
-			if ware, ok := m.ware(w); ok {
-				f.Wares = append(f.Wares, ware)
+			l.block(&w.decl, func() {
+				if ware, ok := m.ware(w); ok {
+					f.Wares = append(f.Wares, ware)
+				}
+			}, func() {})
+		}
+		for _, d := range sortedDecls(m.callable) {
+			if function := m.function(d); function != nil {
+				f.Functions = append(f.Functions, function)
 			}
 		}
-		for _, s := range m.stepOrder {
-			f.Steps = append(f.Steps, m.instances(s)...)
+		for _, s := range slices.Concat(m.stepOrder, m.askedOrder) {
+			var steps []*Step
+			l.block(&s.decl, func() {
+				if s.kind() == "call" {
+					steps = m.callSteps(s)
+				} else {
+					steps = m.instances(s)
+				}
+			}, func() { steps = l.allPending(&s.decl, steps) })
+			f.Steps = append(f.Steps, steps...)
 		}
 		for _, o := range m.outputOrder {
-			value := m.output(o)
-			if m.parent == nil {
-				m.rootOutput(f, o, value)
-			} else {
-				m.image(o) // which counts only where this is the root, but is checked
+			if m.parent != nil {
+				l.awaited(func() {
+					m.output(o)
+					m.image(o) // which counts only where this is the root, but is checked
+				})
+				continue
 			}
+			before := len(f.Outputs)
+			l.block(&o.decl, func() { m.rootOutput(f, o, m.output(o)) }, func() { f.Outputs = f.Outputs[:before] })
 		}
 	}
 	slices.SortFunc(f.Wares, func(a, b *Ware) int { return strings.Compare(a.Addr, b.Addr) })
+	slices.SortFunc(f.Functions, func(a, b *Function) int { return strings.Compare(a.Addr, b.Addr) })
 	f.Steps = l.sortSteps(f.Steps)
+	l.spreadPending(f)
 }
 
 // Limits on the value of a local, so that locals that double each other end before the

@@ -17,6 +17,9 @@ type Formula struct {
 	Wares   []*Ware              // sorted by Addr
 	Steps   []*Step              // in topological order, ties by Addr
 	Outputs []*Output            // in the order written
+
+	Functions []*Function // sorted by Addr
+	Pending   []*Pending  // what is not known before calls have run; sorted by Addr
 }
 
 // A Ware is a named source, not resolved yet.
@@ -118,9 +121,11 @@ type Input struct {
 // An EnvVar is one variable of the step's environment.
 type EnvVar struct{ Name, Value string }
 
-// Action is what a step does: exactly one of Exec, Script and Echo is set.
+// Action is what a step does: exactly one of Exec, Script and Echo is set. With Call,
+// Exec is the function's command.
 type Action struct {
 	Exec        []string    // argv
+	Call        *Call       // nil for anything but a call
 	Script      []string    // entries run by one interpreter, in order
 	Interpreter []string    // argv before the script's path; ["/bin/sh"] unless set
 	Continue    bool        // with Script: entries after one that fails run too

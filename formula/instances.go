@@ -124,6 +124,9 @@ func (s *scope) instanceKeys(b *stepBlock, at hcl.Range, v cty.Value) (instanceK
 // instanceValue is what `step.NAME` is in an expression, or `step.NAME[KEY]`: an
 // object of its outputs.
 func (m *module) instanceValue(b *stepBlock, addr string) cty.Value {
+	if b.kind() == "call" {
+		return m.callValue(addr)
+	}
 	names := m.outputNames(b)
 	if b.namesUnknown {
 		return cty.DynamicVal
@@ -159,7 +162,7 @@ func (m *module) instancesValue(b *stepBlock, keys instanceKeys) cty.Value {
 	for _, i := range keys {
 		values[i.key] = m.instanceValue(b, instanceAddr(b.addr, i.key))
 	}
-	if len(values) == 0 || b.namesUnknown {
+	if len(values) == 0 || b.namesUnknown || b.kind() == "call" {
 		return cty.ObjectVal(values)
 	}
 	return cty.MapVal(values)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/zclconf/go-cty/cty"
 )
 
 // FileName is the formula file looked for in a directory.
@@ -20,6 +21,10 @@ type LoadOptions struct {
 	Vars     map[string]string // values by name, as after --var
 	VarFiles []string          // paths of HCL files of attributes
 	Env      []string          // "KILN_VAR_name=value"; other entries are ignored
+
+	// Results are what calls have given, by address. What depends on a call that is
+	// not here is left out of the Formula, and named in its Pending.
+	Results map[string]Result
 }
 
 // Load reads and evaluates the formula at path: a file, or a directory holding
@@ -53,6 +58,9 @@ type loader struct {
 	stack    []*node    // being evaluated, for naming cycles
 	mu       sync.Mutex // diags, skipped, while instances are evaluated
 	skipped  bool       // a value was not known because of an error elsewhere
+	waiting  []awaits   // of what is being evaluated, outermost first
+	pending  map[string]*Pending
+	results  map[string]cty.Value // of calls, by address
 }
 
 func (l *loader) report(diags ...*hcl.Diagnostic) { l.diags = append(l.diags, diags...) }

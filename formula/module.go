@@ -24,10 +24,13 @@ type module struct {
 	locals    map[string]*local
 	wares     map[string]*wareBlock
 	steps     map[string]*stepBlock
+	callable  map[string]*functionBlock
+	asked     map[string]*stepBlock // call blocks
 	outputs   map[string]*outputBlock
 	calls     map[string]*moduleCall
 
 	stepOrder   []*stepBlock // as written
+	askedOrder  []*stepBlock
 	outputOrder []*outputBlock
 }
 
@@ -63,6 +66,7 @@ type moduleCall struct {
 func (m *module) declare() {
 	m.variables, m.locals = make(map[string]*variable), make(map[string]*local)
 	m.wares, m.steps = make(map[string]*wareBlock), make(map[string]*stepBlock)
+	m.callable, m.asked = make(map[string]*functionBlock), make(map[string]*stepBlock)
 	m.outputs, m.calls = make(map[string]*outputBlock), make(map[string]*moduleCall)
 	for _, attr := range m.body.Attributes {
 		m.l.report(problem(attr.NameRange, attr.SrcRange, "Unknown attribute",
@@ -105,6 +109,13 @@ func (m *module) declareBlock(block *hclsyntax.Block) {
 		if s := (&stepBlock{decl: d}); add(m, m.steps, s) {
 			s.keysNode, s.namesNode = s.node, s.node
 			m.stepOrder = append(m.stepOrder, s)
+		}
+	case "function":
+		add(m, m.callable, &functionBlock{stepBlock: stepBlock{decl: d}})
+	case "call":
+		if s := (&stepBlock{decl: d}); add(m, m.asked, s) {
+			s.keysNode, s.namesNode = s.node, s.node
+			m.askedOrder = append(m.askedOrder, s)
 		}
 	case "output":
 		if o := (&outputBlock{decl: d}); add(m, m.outputs, o) {

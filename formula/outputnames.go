@@ -9,6 +9,9 @@ import (
 // outputNames returns the names of b's outputs, which are known without evaluating
 // their paths. They are the same for every instance.
 func (m *module) outputNames(b *stepBlock) []string {
+	if b.kind() == "call" {
+		return callAttributes
+	}
 	attr := b.attr("outputs")
 	if attr == nil {
 		return nil

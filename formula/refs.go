@@ -8,7 +8,7 @@ import (
 	"github.com/zclconf/go-cty/cty"
 )
 
-var rootNames = []string{"var", "local", "ware", "step", "module", "each"}
+var rootNames = []string{"var", "local", "ware", "step", "call", "module", "each"}
 
 // references collects the values that expressions refer to. Only what is named is
 // evaluated: `var.x` does not touch var.y.
@@ -16,11 +16,11 @@ type references struct {
 	m      *module
 	around hcl.Range
 	each   bool
-	named  map[string]map[string]cty.Value // by root, then name
-	broken map[string]cty.Value            // roots that name nothing
-	parts  map[string]map[string]cty.Value // instances of steps named one by one
-	whole  map[string]bool                 // steps named as a whole
-	bad    map[string]bool                 // steps of which something was named that is not there
+	named  map[string]map[string]cty.Value     // by root, then name
+	broken map[string]cty.Value                // roots that name nothing
+	parts  map[*stepBlock]map[string]cty.Value // instances of steps named one by one
+	whole  map[*stepBlock]bool                 // steps named as a whole
+	bad    map[*stepBlock]bool                 // steps of which something was named that is not there
 }
 
 func (r *references) add(t hcl.Traversal) {
@@ -39,11 +39,16 @@ func (r *references) add(t hcl.Traversal) {
 			return r.moduleOutputs(t, c)
 		})
 	case "step":
-		r.step(t)
+		r.step(t, r.m.steps, r.m.stepOrder)
+	case "call":
+		r.step(t, r.m.asked, r.m.askedOrder)
+	case "function":
+		r.problem(t, 2, "Function outside a call", "A function is named by the attribute \"function\" of a call, and what it gives is call.NAME.output.")
+		r.breakRoot(root)
 	case "each":
 		r.addEach(t)
 	default:
-		r.problem(t, 1, "Unknown name", "Nothing here is called %q. A reference begins with var, local, ware, step or module.%s",
+		r.problem(t, 1, "Unknown name", "Nothing here is called %q. A reference begins with var, local, ware, step, call or module.%s",
 			root, suggest(root, rootNames))
 		r.breakRoot(root)
 	}
@@ -174,13 +179,13 @@ func (r *references) addEach(t hcl.Traversal) {
 
 // variables returns what was collected, for an EvalContext.
 func (r *references) variables() map[string]cty.Value {
-	for name, parts := range r.parts {
-		if _, ok := r.named["step"][name]; !ok {
-			r.set("step", name, cty.ObjectVal(parts))
+	for s, parts := range r.parts {
+		if _, ok := r.named[s.kind()][s.name]; !ok {
+			r.set(s.kind(), s.name, cty.ObjectVal(parts))
 		}
 	}
-	for name := range r.bad {
-		r.set("step", name, cty.DynamicVal)
+	for s := range r.bad {
+		r.set(s.kind(), s.name, cty.DynamicVal)
 	}
 	vars := make(map[string]cty.Value, len(r.named)+len(r.broken))
 	for root, attrs := range r.named {

@@ -25,13 +25,19 @@ var schemas = map[string]blockSchema{
 	"step": {labels: 1, attributes: []string{
 		"inputs", "env", "exec", "script", "interpreter", "outputs", "for_each", "depends_on", "timeout", "cwd", "user",
 	}},
+	"function": {labels: 1, attributes: []string{
+		"inputs", "env", "exec", "schema_in", "schema_out", "timeout", "memory", "cwd", "user",
+	}, required: []string{"inputs", "exec"}},
+	"call": {labels: 1, attributes: []string{
+		"function", "input", "inputs", "for_each", "depends_on",
+	}, required: []string{"function", "input"}},
 	"output":     {labels: 1, attributes: []string{"value", "description"}, required: []string{"value"}, blocks: []string{"image"}},
 	"image":      {attributes: imageAttributes},
 	"module":     {labels: 1, attributes: []string{"source"}, required: []string{"source"}, open: true},
 	"validation": {attributes: []string{"condition", "error_message"}, required: []string{"condition", "error_message"}},
 }
 
-var topLevel = []string{"variable", "locals", "ware", "step", "output", "module"}
+var topLevel = []string{"variable", "locals", "ware", "step", "function", "call", "output", "module"}
 
 func asBlock(name string) string {
 	if slices.Contains(topLevel, name) {

@@ -10,36 +10,39 @@ import (
 
 func (r *references) breakStep(s *stepBlock) {
 	if r.bad == nil {
-		r.bad = make(map[string]bool)
+		r.bad = make(map[*stepBlock]bool)
 	}
-	r.bad[s.name] = true
+	r.bad[s] = true
 }
 
-// step adds the step, instance or output that t names.
-func (r *references) step(t hcl.Traversal) {
+// step adds the step, instance or output that t names, of a step or a call.
+func (r *references) step(t hcl.Traversal, blocks map[string]*stepBlock, order []*stepBlock) {
+	kind := t.RootName()
 	if len(t) == 1 {
-		for _, s := range r.m.stepOrder {
-			r.set("step", s.name, r.m.stepValue(s))
+		for _, s := range order {
+			r.awaitAll(s)
+			r.set(kind, s.name, r.m.stepValue(s))
 		}
-		if len(r.m.stepOrder) == 0 {
-			r.breakRoot("step")
-			r.problem(t, 1, "Unknown step", "The formula has no steps.")
+		if len(order) == 0 {
+			r.breakRoot(kind)
+			r.problem(t, 1, "Unknown "+kind, "The formula has no %ss.", kind)
 		}
 		return
 	}
 	name, ok := attrName(t[1])
-	s := r.m.steps[name]
+	s := blocks[name]
 	if !ok || s == nil {
-		r.problem(t, 2, "Unknown step", "There is no step %q.%s", name, didYouMean(name, names(r.m.steps)))
-		r.set("step", name, cty.DynamicVal)
+		r.problem(t, 2, "Unknown "+kind, "There is no %s %q.%s", kind, name, didYouMean(name, names(blocks)))
+		r.set(kind, name, cty.DynamicVal)
 		return
 	}
 	if s.attr("for_each") == nil {
+		r.await(s, s.addr, t[2:])
 		v := r.m.stepValue(s)
 		if len(t) > 2 && !r.hasOutput(t, 2, s, v) {
 			r.breakStep(s)
 		}
-		r.set("step", name, v)
+		r.set(kind, name, v)
 		return
 	}
 	r.instance(t, s)
@@ -47,7 +50,7 @@ func (r *references) step(t hcl.Traversal) {
 
 // instance adds one instance of s, or all of them where t does not say which.
 func (r *references) instance(t hcl.Traversal, s *stepBlock) {
-	if r.whole[s.name] || len(t) == 2 {
+	if r.whole[s] || len(t) == 2 {
 		r.addWhole(s)
 		return
 	}
@@ -71,26 +74,28 @@ func (r *references) instance(t hcl.Traversal, s *stepBlock) {
 		r.breakStep(s)
 		return
 	}
+	r.await(s, instanceAddr(s.addr, key), t[3:])
 	v := r.m.instanceValue(s, instanceAddr(s.addr, key))
 	if len(t) > 3 && !r.hasOutput(t, 3, s, v) {
 		r.breakStep(s)
 		return
 	}
 	if r.parts == nil {
-		r.parts = make(map[string]map[string]cty.Value)
+		r.parts = make(map[*stepBlock]map[string]cty.Value)
 	}
-	if r.parts[s.name] == nil {
-		r.parts[s.name] = make(map[string]cty.Value)
+	if r.parts[s] == nil {
+		r.parts[s] = make(map[string]cty.Value)
 	}
-	r.parts[s.name][key] = v
+	r.parts[s][key] = v
 }
 
 func (r *references) addWhole(s *stepBlock) {
 	if r.whole == nil {
-		r.whole = make(map[string]bool)
+		r.whole = make(map[*stepBlock]bool)
 	}
-	r.whole[s.name] = true
-	r.set("step", s.name, r.m.stepValue(s))
+	r.whole[s] = true
+	r.awaitAll(s)
+	r.set(s.kind(), s.name, r.m.stepValue(s))
 }
 
 // hasOutput checks that the part of t at index names an output of s.

@@ -17,6 +17,8 @@ var elsewhere = map[string]string{
 	"Too many modules":               "TestTooManyModules",
 	"Value not known":                "only a bug in kiln brings it about",
 	"Expression cannot be evaluated": "only a bug in kiln brings it about",
+
+	"Output of a call cannot be used": "TestResults",
 }
 
 var summaryForm = regexp.MustCompile(`^[A-Z][a-zA-Z0-9_ ']+$`)

@@ -65,6 +65,15 @@ type PlanDoc struct {
 	Wares   []WareDoc `json:"wares"`   // sorted by address
 	Steps   []StepDoc `json:"steps"`   // in topological order
 	Counts  Counts    `json:"counts"`
+
+	Pending []PendingDoc `json:"pending,omitempty"` // sorted by address
+}
+
+// A PendingDoc is what is not known before calls have run.
+type PendingDoc struct {
+	Address string   `json:"address"`
+	Kind    string   `json:"kind"`   // "ware", "step", "call" or "output"
+	Awaits  []string `json:"awaits"` // addresses of calls
 }
 
 // A WareDoc is one ware of a PlanDoc.
@@ -105,6 +114,9 @@ func Document(p *Plan, explanations []Explanation) PlanDoc {
 	}
 	for _, w := range p.Formula.Wares {
 		doc.Wares = append(doc.Wares, WareDoc{w.Addr, w.Source.Kind, p.Wares[w.Addr]})
+	}
+	for _, pending := range p.Formula.Pending {
+		doc.Pending = append(doc.Pending, PendingDoc{pending.Addr, pending.Kind, pending.Awaits})
 	}
 	for i := range explanations {
 		doc.Steps = append(doc.Steps, stepDoc(p, &explanations[i]))

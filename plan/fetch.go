@@ -153,7 +153,7 @@ func (p *Plan) SaveLock(prune bool) ([]LockChange, hcl.Diagnostics) {
 	if prune {
 		keep = func(addr string) bool {
 			s := p.sources.byAddr[addr]
-			return s != nil && locks(s.wares[0].Source)
+			return s != nil && locks(s.wares[0].Source) || isPending(p.Formula, addr)
 		}
 	}
 	return saveLock(p.sources.lockPath, p.sources.lock, keep)

@@ -96,7 +96,7 @@ func (h *History) Save(p *Plan, memos *warehouse.Memos, outputs OutputFunc, done
 	h.get("")
 	next := make(map[string]past, len(resolved))
 	for addr, old := range h.last {
-		if p.ByAddr[addr] != nil {
+		if p.ByAddr[addr] != nil || len(p.Formula.Pending) > 0 { // which steps there are is not known
 			next[addr] = old
 		}
 	}

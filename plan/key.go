@@ -48,7 +48,12 @@ func stepKey(s *formula.Step, inputs []ResolvedInput) warehouse.StepKey {
 		b = append(append(append(b, in.Ware.Packtype...), ':'), in.Ware.Hash...)
 	}
 	b = appendEnv(b, s.Env)
-	switch {
+	switch c := s.Action.Call; {
+	case c != nil:
+		b = appendStrings(appendString(b, "call"), s.Action.Exec)
+		b = appendString(b, string(c.SchemaIn))
+		b = appendString(b, string(c.SchemaOut))
+		b = appendString(b, string(c.Input))
 	case s.Action.Echo:
 		b = appendString(b, "echo")
 	case s.Action.Script != nil:

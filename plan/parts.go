@@ -21,6 +21,11 @@ func partsOf(r *Resolved) []part {
 	for _, v := range r.Env {
 		parts = append(parts, part{string(ReasonEnv), v.Name, digestText(v.Value)})
 	}
+	if c := r.Action.Call; c != nil {
+		parts = append(parts, part{string(ReasonCall), "input", digestText(string(c.Input))},
+			part{string(ReasonCall), "schema_in", digestText(string(c.SchemaIn))},
+			part{string(ReasonCall), "schema_out", digestText(string(c.SchemaOut))})
+	}
 	switch {
 	case r.Action.Echo:
 		parts = append(parts, part{string(ReasonExec), "", digestText("echo")})
@@ -71,7 +76,7 @@ func changeOf(p part, was string, had, has bool) Reason {
 	r := Reason{Kind: ReasonKind(p.kind), Name: p.name}
 	what := map[ReasonKind]string{
 		ReasonInput: "input " + p.name, ReasonEnv: "env " + p.name, ReasonScript: "script entry " + p.name,
-		ReasonExec: "exec", ReasonInterp: "interpreter", ReasonOutput: "output " + p.name,
+		ReasonExec: "exec", ReasonCall: p.name, ReasonInterp: "interpreter", ReasonOutput: "output " + p.name,
 		ReasonCwd: "cwd", ReasonUser: "user", ReasonWorld: "kiln's fixed world",
 	}[r.Kind]
 	switch {

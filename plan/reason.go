@@ -36,6 +36,7 @@ const (
 	ReasonScript   ReasonKind = "script"       // Name is an entry, counted from 1
 	ReasonExec     ReasonKind = "exec"         // the command
 	ReasonInterp   ReasonKind = "interpreter"  // of the script
+	ReasonCall     ReasonKind = "call"         // Name is "input", "schema_in" or "schema_out"
 	ReasonOutput   ReasonKind = "output"       // Name is an output
 	ReasonCwd      ReasonKind = "cwd"
 	ReasonUser     ReasonKind = "user"

@@ -182,7 +182,7 @@ func unknownWares(f *formula.Formula, names []string) (diags hcl.Diagnostics) {
 		known = append(known, w.Addr)
 	}
 	for _, name := range names {
-		if slices.Contains(known, name) || slices.Contains(known, "ware."+name) {
+		if slices.Contains(known, name) || slices.Contains(known, "ware."+name) || isPending(f, name) || isPending(f, "ware."+name) {
 			continue
 		}
 		detail := fmt.Sprintf("There is no ware %s in this formula.", name)
@@ -192,4 +192,9 @@ func unknownWares(f *formula.Formula, names []string) (diags hcl.Diagnostics) {
 		diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Unknown ware", Detail: detail})
 	}
 	return diags
+}
+
+// isPending reports whether something is not known before calls have run.
+func isPending(f *formula.Formula, addr string) bool {
+	return slices.ContainsFunc(f.Pending, func(p *formula.Pending) bool { return p.Addr == addr })
 }

@@ -9,7 +9,9 @@ import (
 // gives them.
 func builtins() map[string]plan.Builtin {
 	id, err := embedded.ToolboxID()
+	runners, runnersErr := embedded.RunnersID()
 	return map[string]plan.Builtin{
 		"toolbox": {ID: id, Put: embedded.PutToolbox, Err: err},
+		"runners": {ID: runners, Put: embedded.PutRunners, Err: runnersErr},
 	}
 }

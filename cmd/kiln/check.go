@@ -17,12 +17,16 @@ problem it finds. It fetches nothing and runs nothing.
 Without an argument it checks kiln.hcl in the current directory.`,
 		RunE: func(_ *cobra.Command, args []string) error {
 			f.parse(args)
-			loaded, err := f.load(a)
+			loaded, err := f.load(a, nil)
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(a.stderr, "%s: %s, %s, %s\n", f.path,
-				count(len(loaded.Wares), "ware"), count(len(loaded.Steps), "step"), count(len(loaded.Outputs), "output"))
+			later := ""
+			if n := len(loaded.Pending); n > 0 {
+				later = fmt.Sprintf("; %d known only when calls have run", n)
+			}
+			_, err = fmt.Fprintf(a.stderr, "%s: %s, %s, %s%s\n", f.path,
+				count(len(loaded.Wares), "ware"), count(len(loaded.Steps), "step"), count(len(loaded.Outputs), "output"), later)
 			return err
 		},
 	}

@@ -9,10 +9,11 @@ import (
 	"github.com/kilnbuild/kiln/formula/warpforge"
 )
 
-// load loads the formula that the argument and flags name: HCL, or a document of
-// warpforge's, as its content says. Its error prints as diagnostics.
-func (f *formulaFlags) load(a *app) (*formula.Formula, error) {
-	o := formula.LoadOptions{Vars: make(map[string]string), VarFiles: f.varFiles, Env: os.Environ()}
+// load loads the formula that the argument and flags name: HCL, as far as it is known
+// from what its calls have given, or a document of warpforge's, as its content says.
+// Its error prints as diagnostics.
+func (f *formulaFlags) load(a *app, results map[string]formula.Result) (*formula.Formula, error) {
+	o := formula.LoadOptions{Vars: make(map[string]string), VarFiles: f.varFiles, Env: os.Environ(), Results: results}
 	for _, arg := range f.vars {
 		name, value, ok := strings.Cut(arg, "=")
 		if !ok || name == "" {

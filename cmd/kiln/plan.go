@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/kilnbuild/kiln/plan"
@@ -17,6 +18,8 @@ written, but a url ware that is not locked has to be fetched to know what it is.
   run         it would run, for the reasons given
   wait        it depends on what another step will make: with the same ware as
               before, it is remembered after all
+  pending     it is made from the output of a call that is not remembered, and not
+              known before that has run: which steps there are may depend on it
 
 The document that --json prints is described in docs/formats.md, section 11.`
 
@@ -63,8 +66,16 @@ func (s *session) printPlan(w io.Writer, explained []plan.Explanation) error {
 	for i := range explained {
 		s.printStep(b, &explained[i])
 	}
+	pending := s.plan.Formula.Pending
+	for _, p := range pending {
+		fmt.Fprintf(b, "%-10s  %s  known when %s has run\n", "pending", p.Addr, strings.Join(p.Awaits, ", "))
+	}
 	n := plan.Count(explained)
-	fmt.Fprintf(b, "%s: %d to run, %d waiting, %d remembered\n", count(len(explained), "step"), n.Run, n.Wait, n.Remembered)
+	fmt.Fprintf(b, "%s: %d to run, %d waiting, %d remembered", count(len(explained), "step"), n.Run, n.Wait, n.Remembered)
+	if len(pending) > 0 {
+		fmt.Fprintf(b, "; %d known only when calls have run", len(pending))
+	}
+	b.WriteByte('\n')
 	return b.Flush()
 }
 

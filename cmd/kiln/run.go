@@ -79,47 +79,20 @@ func (a *app) run(ctx context.Context, f *runFlags) error {
 	defer context.AfterFunc(ctx, tale.calm)()
 	defer a.tellThrough(tale)()
 
+	f.anew = f.force
 	s, err := a.openSession(ctx, &f.planFlags)
 	if err != nil {
 		return err
 	}
 	defer s.close()
-	named, err := s.plan.Named(f.targets)
-	if err != nil {
-		return err
-	}
-	steps, err := s.plan.Select(f.targets)
-	if err != nil {
-		return err
-	}
-	if err := checkExports(s.plan, steps, exports); err != nil {
-		return err
-	}
-	if err := a.diagnose(f.allow.consent(steps), s.plan.Formula.Sources); err != nil {
-		return err
-	}
-	if _, err := a.lock(s, false); err != nil {
-		return err
-	}
-	explained, err := s.explain(ctx, f.targets, f.force)
-	if err != nil {
-		return err
-	}
-	if err := a.fetch(ctx, s, needed(s.plan, explained, exports)); err != nil {
-		return err
-	}
-	tale.expect(steps, s.plan.Formula.Sources)
-	tale.because(whyStarted(explained))
 	began := time.Now()
-	var result exec.Result
-	if len(plan.Pending(explained)) == 0 {
-		result = allRemembered(s.plan, explained, tale.event)
-	} else {
-		result, err = exec.Run(ctx, s.plan, exec.Options{
-			Warehouse: s.wares, Memos: s.memos, Jobs: f.jobs, KeepGoing: f.keepGoing, Force: f.force,
-			Targets: f.targets, Observe: tale.event, Version: version, Binaries: binaries,
-			Allow: f.allow.Allowed, FormulaID: s.formulaID,
-		})
+	result, err := a.runRounds(ctx, s, f, exports, tale)
+	if result.Steps == nil {
+		return runError(result, err)
+	}
+	named, namedErr := s.plan.Named(f.targets)
+	if err == nil {
+		err = namedErr
 	}
 	if err == nil || errors.Is(err, exec.ErrFailed) {
 		tale.finish(a, result, time.Since(began))

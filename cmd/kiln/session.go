@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
+	"github.com/kilnbuild/kiln/formula"
 	"github.com/kilnbuild/kiln/formula/warpforge"
 	"github.com/kilnbuild/kiln/plan"
 	"github.com/kilnbuild/kiln/warehouse"
@@ -22,6 +23,7 @@ type session struct {
 	wares   *warehouse.Local
 	memos   *warehouse.Memos
 	history *plan.History
+	results map[string]formula.Result // of calls, as far as they are known
 
 	warpforge *warpforge.Loaded // nil for an HCL formula
 }
@@ -32,6 +34,7 @@ type planFlags struct {
 	offline   bool
 	update    []string // addresses of wares to resolve anew
 	updateAll bool
+	anew      bool // nothing that is remembered counts
 }
 
 func (f *planFlags) add(cmd *cobra.Command) {
@@ -39,25 +42,43 @@ func (f *planFlags) add(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&f.offline, "offline", false, "fail rather than use the network")
 }
 
-// openSession loads the formula and resolves its wares. It does not write the lock
-// file: lock does.
+// openSession loads the formula and resolves its wares, as far as they are known from
+// calls that are remembered. It does not write the lock file: lock does.
 func (a *app) openSession(ctx context.Context, f *planFlags) (_ *session, err error) {
-	loaded, err := f.load(a)
-	if err != nil {
-		return nil, err
-	}
-	cache, err := cacheDir("plan")
-	if err != nil {
-		return nil, err
-	}
-	s := &session{warpforge: f.warpforge}
+	s := &session{results: map[string]formula.Result{}}
 	defer func() {
 		if err != nil {
 			s.close()
 		}
 	}()
-	if err = s.open(); err != nil {
-		return nil, err
+	for again := true; again; {
+		if err = a.resolve(ctx, s, f); err != nil {
+			return nil, err
+		}
+		if again = !f.anew; again {
+			if again, err = s.recall(ctx); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return s, nil
+}
+
+// resolve loads the formula anew, with what is known of its calls, and resolves its
+// wares.
+func (a *app) resolve(ctx context.Context, s *session, f *planFlags) error {
+	loaded, err := f.load(a, s.results)
+	if err != nil {
+		return err
+	}
+	cache, err := cacheDir("plan")
+	if err != nil {
+		return err
+	}
+	if s.wares == nil {
+		if err = s.open(); err != nil {
+			return err
+		}
 	}
 	p, diags := plan.Resolve(ctx, loaded, plan.ResolveOptions{
 		Warehouse: s.wares, CacheDir: cache, LockPath: lockPath(loaded.Dir, f.path),
@@ -65,10 +86,11 @@ func (a *app) openSession(ctx context.Context, f *planFlags) (_ *session, err er
 		Progress: a.tellProgress,
 	})
 	if err = a.diagnosePlan(diags, loaded.Sources); err != nil {
-		return nil, err
+		return err
 	}
+	s.warpforge = f.warpforge
 	s.plan, s.history = p, p.OpenHistory(filepath.Join(cache, "history"))
-	return s, nil
+	return nil
 }
 
 func (s *session) open() error {

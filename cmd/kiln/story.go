@@ -125,7 +125,7 @@ func (s *story) flush() {
 func (s *story) expect(steps []*plan.Step, files map[string]*hcl.File) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.total, s.files = len(steps), files
+	s.total, s.files = max(s.ended, len(steps)), files
 	for _, st := range steps {
 		s.width = max(s.width, min(len(st.Addr), maxAlign))
 	}

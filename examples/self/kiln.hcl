@@ -47,7 +47,7 @@ ware "modules" {
 # What kiln carries inside it is built of less: a change elsewhere leaves it remembered.
 ware "carried" {
   path    = "../.."
-  include = ["go.mod", "go.sum", "{cmd/kiln-*,exec/container,internal,pack,warehouse}/**"]
+  include = ["go.mod", "go.sum", "{cmd/kiln-*,exec/{container,function/runners},internal,pack,warehouse}/**"]
   exclude = local.left_out
 }
 

@@ -55,6 +55,20 @@ func (c *ContainerFunc[A, B]) Notes() []string { return c.notes }
 // Close ends what was started ahead, and calls under way. The sandbox stays open.
 func (c *ContainerFunc[A, B]) Close() { c.pool.close() }
 
+// Check starts the command and gives it no request: it has to end well, and to write
+// nothing on stdout.
+func (c *ContainerFunc[A, B]) Check(ctx context.Context) error {
+	_, err := c.pool.call(ctx, nil)
+	var protocol *ProtocolError
+	if errors.As(err, &protocol) && protocol.What == noResponse && protocol.ExitCode == 0 {
+		return nil
+	}
+	if err == nil {
+		err = protocolError("it wrote a response without a request", nil)
+	}
+	return err
+}
+
 // Execute calls the command.
 func (c *ContainerFunc[A, B]) Execute(ctx context.Context, input A) (B, error) {
 	var none B

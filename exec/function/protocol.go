@@ -59,6 +59,8 @@ const (
 
 const previewSize = 200
 
+const noResponse = "it ended without a response"
+
 func protocolError(what string, text []byte) *ProtocolError {
 	preview := text[:min(len(text), previewSize)]
 	return &ProtocolError{What: what, Preview: string(bytes.ToValidUTF8(preview, []byte("\uFFFD")))}
@@ -67,7 +69,7 @@ func protocolError(what string, text []byte) *ProtocolError {
 // parse reads what a function wrote as one response.
 func parse(text []byte) (*response, *ProtocolError) {
 	if len(bytes.TrimSpace(text)) == 0 {
-		return nil, protocolError("it ended without a response", nil)
+		return nil, protocolError(noResponse, nil)
 	}
 	if !utf8.Valid(text) {
 		return nil, protocolError("its response is not valid UTF-8", text)

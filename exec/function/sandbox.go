@@ -35,11 +35,15 @@ func Open(l *warehouse.Local) (*Sandbox, error) {
 	if err := errors.Join(err1, err2); err != nil {
 		return nil, fmt.Errorf("open sandbox: %w", err)
 	}
+	return OpenWith(l, container.Binaries{Executor: executor, Enter: enter})
+}
+
+// OpenWith is Open with executables that the caller has.
+func OpenWith(l *warehouse.Local, b container.Binaries) (*Sandbox, error) {
 	var id [8]byte
 	rand.Read(id[:])
 	x, err := container.Start(container.Config{
-		Binaries: container.Binaries{Executor: executor, Enter: enter}, Warehouse: l.Dir(), Run: "function-" + hex.EncodeToString(id[:]),
-		MaxPIDs: maxPIDs,
+		Binaries: b, Warehouse: l.Dir(), Run: "function-" + hex.EncodeToString(id[:]), MaxPIDs: maxPIDs,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open sandbox: %w", err)

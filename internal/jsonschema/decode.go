@@ -89,3 +89,14 @@ func checkNumber(text string) error {
 	}
 	return nil
 }
+
+// Encode writes a value that Decode returned the one way: compact, names sorted.
+func Encode(v any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+}
