@@ -114,8 +114,9 @@ func (a *app) runRounds(ctx context.Context, s *session, f *runFlags, exports []
 	var r rounds
 	for {
 		targets, calls := f.targets, s.awaited(f.targets)
+		exports := exports
 		if len(calls) > 0 {
-			targets = calls
+			targets, exports = calls, nil
 		} else if err := checkTargets(s.plan, targets, exports); err != nil {
 			return exec.Result{}, err
 		}
