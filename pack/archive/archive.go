@@ -141,10 +141,17 @@ func open(r io.Reader) (io.Reader, func(), error) {
 	}
 	tar, stop := ahead(z)
 	inner := bufio.NewReaderSize(tar, 1<<10)
-	if !isTar(inner) {
+	_, err = inner.Peek(1)
+	if err == nil || errors.Is(err, io.EOF) {
+		err = nil
+		if !isTar(inner) {
+			err = ErrFormat
+		}
+	}
+	if err != nil {
 		stop()
 		closeZ()
-		return nil, nil, ErrFormat
+		return nil, nil, err
 	}
 	return inner, func() { stop(); closeZ() }, nil
 }
