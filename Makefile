@@ -1,6 +1,7 @@
 # make build   bin/kiln, with what it carries inside it
 # make demo    build, then run examples/hello with a throw-away data directory
 # make test    all tests, as whoever you are
+# make test-heavy  files of 8 GiB, ten million entries: takes an hour and 40 GB
 # make check   what must hold before a change lands: format, vet, staticcheck, race
 # make self    kiln builds kiln in its own containers, and prints the ware id
 # make test-self  that it does so the same way everywhere: takes minutes
@@ -10,7 +11,7 @@
 #
 # Needed: Go, a C compiler with a static libc, make, git.
 
-.PHONY: build embed executor toolbox test check self test-self test-docker bench demo clean
+.PHONY: build embed executor toolbox test test-heavy check self test-self test-docker bench demo clean
 .DELETE_ON_ERROR:
 
 E     := internal/embedded
@@ -55,6 +56,9 @@ $(FILES)/toolbox-languages:
 
 test: build
 	go test ./...
+
+test-heavy:
+	KILN_TEST_HEAVY=1 go test -v -count=1 -timeout=3h -run='/heavy$$|TenMillion' ./pack/packtest
 
 check: build
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo "run gofmt"; exit 1; }

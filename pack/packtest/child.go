@@ -44,6 +44,7 @@ func child(t *testing.T, test, name string, change func(*osexec.Cmd)) {
 	case !strings.Contains(string(out), "--- PASS: "+test+" "):
 		t.Fatalf("the test did not run:\n%s", out)
 	}
+	t.Logf("%s", out)
 }
 
 // oneID makes a command run in a user namespace that maps its user to root and no

@@ -1,6 +1,8 @@
 // Package packtest is the suite that every packtype must pass: what is packed comes
 // back as it was, with the same ids wherever and by whomever, and whatever a packed
 // ware holds, nothing outside the fileset changes. A packtype's tests call Run.
+//
+// What takes minutes and gigabytes runs only with KILN_TEST_HEAVY=1: make test-heavy.
 package packtest
 
 import (
@@ -81,6 +83,7 @@ func Run(t *testing.T, p Packtype) {
 		"cancelled":  cancelled,
 		"full":       full,
 		"hostile":    Hostile,
+		"heavy":      heavy,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, p) })
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	osexec "os/exec"
+	"strings"
 	"testing"
 
 	"github.com/kilnbuild/kiln/pack"
@@ -83,4 +84,28 @@ func run(t testing.TB, name string, args ...string) {
 	if out, err := osexec.Command(name, args...).CombinedOutput(); err != nil {
 		t.Fatalf("%s: %v\n%s", name, err, out)
 	}
+}
+
+// TestTenMillion unpacks as many entries as may be, and one more.
+func TestTenMillion(t *testing.T) {
+	n := 5_000
+	if os.Getenv("KILN_TEST_HEAVY") != "" {
+		n = pack.DefaultMaxEntries
+	}
+	if !inChild(t, "million", nil) {
+		return
+	}
+	l := Local(t, "")
+	// With the root and its directories they are just too many.
+	o := pack.BuildOptions{Name: "millions.tar", MaxEntries: int64(n)}
+	_, err := archive.Unpack(context.Background(), l, tarOfEmptyFiles(n), o)
+	if err == nil || !strings.Contains(err.Error(), "allowed") || !strings.Contains(err.Error(), "millions.tar") {
+		t.Errorf("got %v", err)
+	}
+	NothingLeft(t, l)
+	n -= n/1000 + 1
+	rec, err := archive.Unpack(context.Background(), l, tarOfEmptyFiles(n-n%1000), o)
+	must(t, err)
+	t.Logf("%d entries: %d MiB at most", rec.Entries, peakRSS(t)>>20)
+	must(t, l.Remove(rec.ID))
 }

@@ -127,7 +127,7 @@ func (p Packtype) ways() map[string]way {
 	if p.Pack != nil {
 		ways["unpack"] = func(t testing.TB, ctx context.Context, l *warehouse.Local, o pack.Options, entries ...Entry) (warehouse.Record, error) {
 			src := p.pack(t, p.write(t, tempDir(t)+"/src", entries...))
-			return p.Unpack(ctx, l, src, pack.BuildOptions{Options: o, Name: "packed"})
+			return p.Unpack(ctx, l, src, pack.BuildOptions{Options: o, Name: "packed", MaxRatio: -1})
 		}
 	}
 	return ways
