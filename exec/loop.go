@@ -12,6 +12,7 @@ import (
 	"github.com/kilnbuild/kiln/exec/container/bundle"
 	"github.com/kilnbuild/kiln/exec/container/wire"
 	"github.com/kilnbuild/kiln/formula"
+	"github.com/kilnbuild/kiln/pack"
 	"github.com/kilnbuild/kiln/plan"
 	"github.com/kilnbuild/kiln/warehouse"
 )
@@ -173,7 +174,8 @@ func (r *run) knownInput(in formula.Input) (wire.Mount, bool) {
 			return wire.Mount{}, false
 		}
 	}
-	rec, ok := r.wares.known(id)
+	filters, _ := pack.ParseUnpackFilters(in.Filters) // checked by package plan
+	rec, ok := r.wares.known(seenWare{id, filters.String()})
 	return r.wares.mount(in.Port, in.Mode, rec), ok
 }
 

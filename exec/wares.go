@@ -20,7 +20,13 @@ type wares struct {
 	local *warehouse.Local
 	hosts *hosts
 	mu    sync.Mutex
-	seen  map[warehouse.WareID]*look
+	seen  map[seenWare]*look
+}
+
+// seenWare is a ware, unpacked with filters or, without any, as it is.
+type seenWare struct {
+	id      warehouse.WareID
+	filters string
 }
 
 type look struct {
@@ -31,21 +37,21 @@ type look struct {
 }
 
 func newWares(local *warehouse.Local, hosts *hosts) *wares {
-	return &wares{local: local, hosts: hosts, seen: map[warehouse.WareID]*look{}}
+	return &wares{local: local, hosts: hosts, seen: map[seenWare]*look{}}
 }
 
 // add notes a ware that was made by this run.
 func (w *wares) add(rec warehouse.Record) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.seen[rec.ID] = &look{done: true, rec: rec}
+	w.seen[seenWare{rec.ID, ""}] = &look{done: true, rec: rec}
 }
 
 // known returns the record of a ware that was looked at and found good.
-func (w *wares) known(id warehouse.WareID) (warehouse.Record, bool) {
+func (w *wares) known(s seenWare) (warehouse.Record, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	l := w.seen[id]
+	l := w.seen[s]
 	if l == nil || !l.done || l.err != nil {
 		return warehouse.Record{}, false
 	}
@@ -53,12 +59,12 @@ func (w *wares) known(id warehouse.WareID) (warehouse.Record, bool) {
 }
 
 // look looks at a ware, or waits for who does.
-func (w *wares) look(ctx context.Context, id warehouse.WareID) (warehouse.Record, error) {
+func (w *wares) look(ctx context.Context, s seenWare) (warehouse.Record, error) {
 	w.mu.Lock()
-	l := w.seen[id]
+	l := w.seen[s]
 	if l == nil {
 		l = &look{}
-		w.seen[id] = l
+		w.seen[s] = l
 	}
 	done := l.done
 	w.mu.Unlock()
@@ -66,15 +72,32 @@ func (w *wares) look(ctx context.Context, id warehouse.WareID) (warehouse.Record
 		return l.rec, l.err
 	}
 	l.once.Do(func() {
-		rec, err := w.local.Get(id)
+		rec, err := w.local.Get(s.id)
 		if err == nil {
-			err = pack.Check(ctx, w.local, id)
+			err = pack.Check(ctx, w.local, s.id)
+		}
+		if err == nil && s.filters != "" {
+			rec, err = w.filtered(ctx, rec, s.filters)
 		}
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		l.rec, l.err, l.done = rec, err, true
 	})
 	return l.rec, l.err
+}
+
+// filtered returns a ware that is rec unpacked with filters: another fileset than rec's
+// own, which stays as it is for whoever wants that.
+func (w *wares) filtered(ctx context.Context, rec warehouse.Record, filters string) (warehouse.Record, error) {
+	f, err := pack.ParseUnpackFilters(filters)
+	if err != nil {
+		return rec, err
+	}
+	owner, err := pack.ParseFilters("uid=0,gid=0") // the owner of every file in a step
+	if err != nil {
+		return rec, err
+	}
+	return pack.Ingest(ctx, w.local, w.local.Fileset(rec), pack.Options{Filters: owner.Over(f).Over(pack.KeepFilters())})
 }
 
 // A checkResult says whether a step's inputs are there and whole.
@@ -97,7 +120,7 @@ func (w *wares) check(ctx context.Context, st *state) checkResult {
 			c.mounts = append(c.mounts, m)
 			continue
 		}
-		rec, err := w.look(ctx, in.Ware)
+		rec, err := w.look(ctx, seenWare{in.Ware, in.Filters})
 		switch {
 		case errors.Is(err, warehouse.ErrMissing):
 			err = fmt.Errorf("input %s: ware %s is not in the warehouse: run kiln fetch", in.Port, in.Ware)

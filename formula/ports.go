@@ -61,8 +61,13 @@ func (s *scope) inputPort(in *scope, e item) port {
 	}
 	at, ok := in.checkPath(e.key, e.keyAt, "Invalid port",
 		`port. An input goes to an absolute path such as "/src", or to a variable such as "$NAME"`)
+	if in.isMount(e.value) {
+		input, mountOK := in.mount(e, at)
+		return port{input: input, at: e.keyAt, ok: ok && mountOK}
+	}
 	from, mode, fromOK := in.from(e, at)
-	return port{input: Input{Port: at, From: from, Mode: mode, Range: e.keyAt}, at: e.keyAt, ok: ok && fromOK}
+	input := Input{Port: at, From: from, Mode: mode, Filters: in.inputFilters(e), Range: e.keyAt}
+	return port{input: input, at: e.keyAt, ok: ok && fromOK}
 }
 
 // envPort decodes an entry of env.
@@ -89,9 +94,9 @@ func (s *scope) from(e item, at string) (Ref, Mode, bool) {
 	v := e.value
 	if !v.IsNull() && v.Type().IsObjectType() && v.Type().HasAttribute("from") {
 		for name := range v.Type().AttributeTypes() {
-			if name != "from" && name != "mode" {
+			if name != "from" && name != "mode" && name != "filters" {
 				nameAt, _ := e.part(name)
-				s.problem(nameAt, "Unknown attribute", "An input has no attribute %s.%s", s.quote(name), didYouMean(name, []string{"from", "mode"}))
+				s.problem(nameAt, "Unknown attribute", "An input has no attribute %s.%s", s.quote(name), didYouMean(name, []string{"from", "mode", "filters"}))
 			}
 		}
 		if v.Type().HasAttribute("mode") {

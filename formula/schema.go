@@ -20,10 +20,11 @@ var schemas = map[string]blockSchema{
 	"locals":   {open: true},
 	"ware": {labels: 1, attributes: []string{
 		"builtin", "path", "include", "exclude", "url", "sha256", "strip", "id", "filters",
-		"git", "ref", "subdir", "submodules", "oci", "platform",
+		"git", "ref", "subdir", "submodules", "oci", "platform", "text", "catalog",
 	}},
 	"step": {labels: 1, attributes: []string{
 		"inputs", "env", "exec", "script", "interpreter", "outputs", "for_each", "depends_on", "timeout", "cwd", "user",
+		"network", "on_error", "echo",
 	}},
 	"function": {labels: 1, attributes: []string{
 		"inputs", "env", "exec", "schema_in", "schema_out", "timeout", "memory", "cwd", "user",

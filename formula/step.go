@@ -40,6 +40,9 @@ type stepFields struct {
 	timeout   field[time.Duration]
 	cwd       field[string]
 	user      field[string]
+	network   field[bool]
+	echo      field[bool]
+	onError   field[bool] // go on
 	dependsOn []string
 }
 
@@ -61,6 +64,8 @@ func (s *scope) fields(b *stepBlock) *stepFields {
 	f.timeout = textField(s, b.attr("timeout"), time.Duration(0), (*scope).timeout)
 	f.cwd = textField(s, b.attr("cwd"), "/", (*scope).cwd)
 	f.user = textField(s, b.attr("user"), "0:0", (*scope).user)
+	f.network, f.echo = s.flag(b.attr("network")), s.flag(b.attr("echo"))
+	f.onError = textField(s, b.attr("on_error"), false, (*scope).onError)
 	f.dependsOn = s.m.dependsOn(b)
 	return f
 }
@@ -82,6 +87,15 @@ func textField[T any](s *scope, attr *hclsyntax.Attribute, unset T, check func(*
 // action checks that there is one action and prepares its lists.
 func (s *scope) action(f *stepFields, b *stepBlock) {
 	exec, script, interpreter := b.attr("exec"), b.attr("script"), b.attr("interpreter")
+	if onError := b.attr("on_error"); onError != nil && script == nil {
+		s.problem(onError.NameRange, "on_error without a script", "on_error is about the entries of a script, and %s has none.", b.addr)
+	}
+	if echo := b.attr("echo"); echo != nil {
+		if exec != nil || script != nil {
+			s.problem(echo.NameRange, "Step with two actions", "%s has another action already. A step has one of exec, script and echo.", b.addr)
+		}
+		return
+	}
 	switch {
 	case exec == nil && script == nil:
 		s.problem(b.header(), "Step without an action", "%s needs exec = [\"COMMAND\", …] or script = [\"LINE\", …].", b.addr)
@@ -109,7 +123,7 @@ var defaultInterpreter = []string{"/bin/sh"}
 
 // makeAction returns the action of one instance.
 func (s *scope) makeAction(f *stepFields, b *stepBlock) Action {
-	var a Action
+	a := Action{Echo: b.attr("echo") != nil, Continue: f.onError.get(s)}
 	switch {
 	case f.exec != nil:
 		argv, _, ok := f.exec.get(s)
@@ -132,6 +146,35 @@ func (s *scope) makeAction(f *stepFields, b *stepBlock) Action {
 		}
 	}
 	return a
+}
+
+// flag prepares an attribute that is true or false.
+func (s *scope) flag(attr *hclsyntax.Attribute) field[bool] {
+	if attr == nil {
+		return field[bool]{}
+	}
+	return fieldOf(s, usesEach(attr.Expr), func(s *scope) bool {
+		v, ok := s.value(attr.Expr, attr.Name)
+		if !ok {
+			return false
+		}
+		if v.IsNull() || v.Type() != cty.Bool {
+			s.problem(attr.Expr.Range(), "Wrong type", "The attribute %q is true or false, and this is %s.", attr.Name, describe(v))
+			return false
+		}
+		if attr.Name == "echo" && v.False() {
+			s.problem(attr.Expr.Range(), "Step without an action", "echo = false is no action. Leave it out, and give the step exec or script.")
+		}
+		return v.True()
+	})
+}
+
+// onError reads on_error: whether entries after one that fails run too.
+func (s *scope) onError(text string, at hcl.Range) bool {
+	if text != "stop" && text != "continue" {
+		s.problem(at, "Invalid on_error", "%s is neither \"stop\", which ends a script with the first entry that fails, nor \"continue\".%s", s.quote(text), suggest(text, []string{"stop", "continue"}))
+	}
+	return text == "continue"
 }
 
 func noCommand(argv []string) bool { return len(argv) == 0 || argv[0] == "" }

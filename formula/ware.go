@@ -14,7 +14,7 @@ import (
 
 type wareBlock struct{ decl }
 
-var sourceKinds = []string{"builtin", "path", "url", "git", "oci", "id"}
+var sourceKinds = []string{"builtin", "path", "url", "git", "oci", "id", "text", "catalog"}
 
 // belongsTo says which kinds of source an attribute of a ware block goes with.
 var belongsTo = map[string][]string{
@@ -82,7 +82,7 @@ func (s *scope) source(w *wareBlock) (Source, bool) {
 }
 
 func (s *scope) sourceText(src *Source, text string, at hcl.Range) bool {
-	if text == "" {
+	if text == "" && src.Kind != SourceText {
 		s.problem(at, "Empty source", "The %s of a ware is not empty.", src.Kind)
 		return false
 	}
@@ -100,6 +100,14 @@ func (s *scope) sourceText(src *Source, text string, at hcl.Range) bool {
 	case SourceOCI:
 		src.OCI = text
 		return s.checkOCI(text, at)
+	case SourceText:
+		src.Text = text
+	case SourceCatalog:
+		src.Catalog = text
+		if !catalogForm.MatchString(text) {
+			s.problem(at, "Invalid catalog reference", "%s is no catalog reference, which is MODULE:RELEASE:ITEM, such as example.org/zlib:v1.2:amd64.", s.quote(text))
+			return false
+		}
 	case SourceID:
 		src.ID = text
 		if _, err := warehouse.ParseWareID(text); err != nil {
@@ -109,6 +117,8 @@ func (s *scope) sourceText(src *Source, text string, at hcl.Range) bool {
 	}
 	return true
 }
+
+var catalogForm = regexp.MustCompile(`^[a-z0-9][a-z0-9./-]*:[^:/]+:[^:]+$`)
 
 var urlSchemes = []string{"http", "https", "file"}
 

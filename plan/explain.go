@@ -147,6 +147,9 @@ func asksFor(s *formula.Step) string {
 		if in.Host != "" {
 			asks = append(asks, "mounts "+in.Host)
 		}
+		if strings.Contains(in.Filters, "mtime=now") {
+			asks = append(asks, "sees the time at "+in.Port)
+		}
 	}
 	return strings.Join(asks, " and ")
 }

@@ -39,20 +39,7 @@ func localGit(text, dir string) (path string, ok bool) {
 	return filepath.Clean(u.Path), true
 }
 
-// hostPath returns where a path that a formula names is: below the directory of the
-// formula file, or where "~/" says so below the home directory. Without a home directory
-// the path stays as it was written, for a message to show.
-func hostPath(path, dir string) string {
-	if rest, ok := strings.CutPrefix(path, "~"); ok && (rest == "" || rest[0] == '/') {
-		if home, err := os.UserHomeDir(); err == nil {
-			path = filepath.Join(home, rest)
-		}
-	}
-	if filepath.IsAbs(path) {
-		return filepath.Clean(path)
-	}
-	return filepath.Join(dir, path)
-}
+func hostPath(path, dir string) string { return formula.HostPath(path, dir) }
 
 // fetchGit brings a commit of w's repository into the warehouse: the one named by
 // commit, or if that is "" the one that w's ref names now.

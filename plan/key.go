@@ -40,7 +40,7 @@ func stepKey(s *formula.Step, inputs []ResolvedInput) warehouse.StepKey {
 	for _, in := range inputs {
 		b = appendString(b, in.Port)
 		b = appendString(b, string(in.Mode))
-		if in.Host != "" {
+		if in.Host != "" || in.Filters != "" {
 			b = appendString(b, in.Content())
 			continue
 		}

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/kilnbuild/kiln/formula"
+	"github.com/kilnbuild/kiln/pack"
 	"github.com/kilnbuild/kiln/warehouse"
 )
 
@@ -41,6 +42,7 @@ type inputFrom struct {
 	mode   formula.Mode
 	ware   warehouse.WareID // zero when step or host is set
 	host   string           // path of this machine
+	filter string           // unpack filters, canonical
 	step   *Step
 	output string
 }
@@ -58,12 +60,19 @@ type ResolvedInput struct {
 	Ware warehouse.WareID // zero for a mount
 	Host string           // of a mount: an absolute path of this machine
 	Mode formula.Mode
+	// Filters are what the ware is unpacked with, in the form that package pack writes;
+	// "" for the ware as it is.
+	Filters string
 }
 
-// Content says what is at the port: the ware id, or "mount:PATH".
+// Content says what is at the port: the ware id and behind it the filters, or
+// "mount:PATH".
 func (in *ResolvedInput) Content() string {
-	if in.Host != "" {
+	switch {
+	case in.Host != "":
 		return "mount:" + in.Host
+	case in.Filters != "":
+		return in.Ware.String() + " " + in.Filters
 	}
 	return in.Ware.String()
 }
@@ -71,7 +80,9 @@ func (in *ResolvedInput) Content() string {
 // Hermetic reports whether nothing but its inputs' wares can change what s makes: it
 // has neither the network nor anything of this machine. Only then is it remembered.
 func Hermetic(s *formula.Step) bool {
-	return !s.Network && !slices.ContainsFunc(s.Inputs, func(in formula.Input) bool { return in.Host != "" })
+	return !s.Network && !slices.ContainsFunc(s.Inputs, func(in formula.Input) bool {
+		return in.Host != "" || strings.Contains(in.Filters, "mtime=now")
+	})
 }
 
 // New makes the plan of a formula whose wares are resolved already: wares holds
@@ -104,6 +115,15 @@ func New(f *formula.Formula, wares map[string]warehouse.WareID) (*Plan, error) {
 	return p, nil
 }
 
+// inputError is an error about an input as it was written.
+type inputError struct {
+	in  formula.Input
+	err error
+}
+
+func (e *inputError) Error() string { return "input " + e.in.Port + ": " + e.err.Error() }
+func (e *inputError) Unwrap() error { return e.err }
+
 // link finds what s's inputs come from and the steps it waits for, among the steps
 // before it.
 func (p *Plan) link(s *Step, groups map[string][]int) error {
@@ -128,6 +148,11 @@ func (p *Plan) link(s *Step, groups map[string][]int) error {
 			}
 			from.ware = id
 		}
+		filters, err := pack.ParseUnpackFilters(in.Filters)
+		if err != nil {
+			return &inputError{in, err}
+		}
+		from.filter = filters.String()
 		s.from[i] = from
 	}
 	slices.SortFunc(s.from, func(a, b inputFrom) int { return strings.Compare(a.port, b.port) })
@@ -203,7 +228,7 @@ func (p *Plan) ResolveStep(s *Step, outputs OutputFunc) (Resolved, error) {
 			return Resolved{}, fmt.Errorf("resolve %s: input %s: %s has not made %s yet",
 				s.Addr, from.port, from.step.Addr, from.output)
 		}
-		r.Inputs[i] = ResolvedInput{Port: from.port, Ware: id, Host: from.host, Mode: from.mode}
+		r.Inputs[i] = ResolvedInput{Port: from.port, Ware: id, Host: from.host, Mode: from.mode, Filters: from.filter}
 	}
 	r.Key = stepKey(s.Step, r.Inputs)
 	return r, nil

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"path/filepath"
 	"runtime"
@@ -101,6 +102,9 @@ func Resolve(ctx context.Context, f *formula.Formula, o ResolveOptions) (*Plan, 
 		}
 	}
 	p, err := New(f, wares)
+	if at := (*inputError)(nil); errors.As(err, &at) {
+		return nil, hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Invalid filters", Detail: err.Error() + ".", Subject: at.in.Range.Ptr(), Extra: err}}
+	}
 	if err != nil {
 		return nil, hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Formula cannot be planned", Detail: err.Error() + ".", Extra: err}}
 	}

@@ -64,11 +64,22 @@ func (w *lowering) input(step *formula.Step, bound *Bound, in *Input, b binding)
 		input.From = b.ref
 	case b.in.Kind == InputMount:
 		input.Host, input.Mode = w.abs(b.in.Parts[1]), formula.Mode(b.in.Parts[0])
+		if port == "/" && input.Mode == formula.ReadWrite {
+			w.report(inputProblem(*in, "Invalid mode", "What is mounted at \"/\" is an overlay: kiln has to make directories there. Write mount:overlay:%s, or mount it elsewhere.", b.in.Parts[1]))
+		}
+		if port == "/" {
+			input.Mode = formula.Overlay
+		}
 	default:
 		input.From = formula.Ref{Ware: w.ware(b)}
 	}
 	if b.in != nil && (b.in.Kind == InputMount || b.in.Kind == InputLiteral) && len(b.filters) > 0 {
 		w.report(inputProblem(*in, "Filters without a ware", "Filters say how a ware is unpacked, and this input is a %s.", b.in.Kind))
+	}
+	for _, f := range b.filters {
+		if key, value := f.Key.Value, f.Value.Value; (key == "uid" || key == "gid") && value != "0" {
+			w.report(warning(f.Value.Range, "Filter without effect", "In a step every file belongs to user and group 0, whatever %s=%s says.", key, value))
+		}
 	}
 	step.Inputs = append(step.Inputs, input)
 	bound.Inputs = append(bound.Inputs, basis)
@@ -140,6 +151,9 @@ func (w *lowering) action(step *formula.Step, a *Action) {
 		step.Action.Script = values(a.Contents)
 		step.Action.Interpreter = []string{a.Interpreter.Value}
 		step.Action.Continue = true
+		if len(a.Contents) == 0 {
+			w.report(warning(a.Range, "Empty script", "The script is an empty list, so that this formula has an id but cannot be run."))
+		}
 		for _, entry := range a.Contents {
 			step.Action.Ranges = append(step.Action.Ranges, entry.Range)
 		}
