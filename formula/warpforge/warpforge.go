@@ -72,12 +72,11 @@ func isObject(path string) bool {
 // it reads the plot beside it. It reports every problem it finds; when there are
 // errors, only Dir and Sources of the Formula are set.
 func Load(file string) (*Loaded, hcl.Diagnostics) {
-	l := &Loaded{Formula: &formula.Formula{Sources: map[string]*hcl.File{}}}
 	dir, err := filepath.Abs(filepath.Dir(file))
+	l := newLoaded(dir, nil)
 	if err != nil {
 		return l, hcl.Diagnostics{problem(hcl.Range{}, "No formula found", "%s cannot be read: %s.", file, err)}
 	}
-	l.Formula.Dir = dir
 	l.Document = l.read(file)
 	if l.Document != nil && l.Document.Kind == KindModule {
 		l.Module = l.Document.Module.Value
@@ -87,9 +86,16 @@ func Load(file string) (*Loaded, hcl.Diagnostics) {
 		l.lower()
 	}
 	if l.diags.HasErrors() {
-		return &Loaded{Formula: &formula.Formula{Dir: dir, Sources: l.Formula.Sources}}, sorted(l.diags)
+		return newLoaded(dir, l.Formula.Sources), sorted(l.diags)
 	}
 	return l, sorted(l.diags)
+}
+
+func newLoaded(dir string, sources map[string]*hcl.File) *Loaded {
+	if sources == nil {
+		sources = map[string]*hcl.File{}
+	}
+	return &Loaded{Formula: &formula.Formula{Dir: dir, Sources: sources}}
 }
 
 // Loaded is a document as a formula, and what of the document a formula has no place
