@@ -11,6 +11,7 @@ var (
 	nameForm = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_-]*$`)
 	tagForm  = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]*$`)
 	hexForm  = regexp.MustCompile(`^[0-9a-f]+$`)
+	itemForm = regexp.MustCompile(`^[a-z0-9][a-z0-9./-]*:[^:/]+:[^:]+$`) // of a catalog
 )
 
 const (
@@ -19,6 +20,9 @@ const (
 )
 
 func validName(s string) bool { return len(s) <= maxName && nameForm.MatchString(s) }
+
+// ValidName reports whether s can name a block.
+func ValidName(s string) bool { return validName(s) }
 
 func validTag(s string) bool { return len(s) <= maxTag && tagForm.MatchString(s) }
 

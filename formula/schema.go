@@ -20,7 +20,7 @@ var schemas = map[string]blockSchema{
 	"locals":   {open: true},
 	"ware": {labels: 1, attributes: []string{
 		"builtin", "path", "include", "exclude", "url", "sha256", "strip", "id", "filters",
-		"git", "ref", "subdir", "submodules", "oci", "platform", "text", "catalog",
+		"git", "ref", "subdir", "submodules", "oci", "platform", "text", "catalog", "addresses",
 	}},
 	"step": {labels: 1, attributes: []string{
 		"inputs", "env", "exec", "script", "interpreter", "outputs", "for_each", "depends_on", "timeout", "cwd", "user",

@@ -21,7 +21,7 @@ var belongsTo = map[string][]string{
 	"include": {"path", "git", "oci"}, "exclude": {"path", "git", "oci"},
 	"sha256": {"url"}, "strip": {"url"},
 	"ref": {"git"}, "subdir": {"git"}, "submodules": {"git"},
-	"platform": {"oci"},
+	"platform": {"oci"}, "addresses": {"id"},
 }
 
 // anySource is "builtin, path … and id".
@@ -75,6 +75,7 @@ func (s *scope) source(w *wareBlock) (Source, bool) {
 	src.SHA256, src.Strip = s.sha256(w.attr("sha256")), s.strip(w.attr("strip"))
 	s.gitAttributes(&src, w)
 	src.Platform = s.platform(w.attr("platform"))
+	src.Addresses = s.addresses(w.attr("addresses"))
 	if attr := w.attr("filters"); attr != nil {
 		src.Filters = s.filters(attr.Expr)
 	}
@@ -104,7 +105,7 @@ func (s *scope) sourceText(src *Source, text string, at hcl.Range) bool {
 		src.Text = text
 	case SourceCatalog:
 		src.Catalog = text
-		if !catalogForm.MatchString(text) {
+		if !itemForm.MatchString(text) {
 			s.problem(at, "Invalid catalog reference", "%s is no catalog reference, which is MODULE:RELEASE:ITEM, such as example.org/zlib:v1.2:amd64.", s.quote(text))
 			return false
 		}
@@ -117,8 +118,6 @@ func (s *scope) sourceText(src *Source, text string, at hcl.Range) bool {
 	}
 	return true
 }
-
-var catalogForm = regexp.MustCompile(`^[a-z0-9][a-z0-9./-]*:[^:/]+:[^:]+$`)
 
 var urlSchemes = []string{"http", "https", "file"}
 
@@ -149,6 +148,24 @@ func (s *scope) patterns(attr *hclsyntax.Attribute) []string {
 	for i, text := range texts {
 		if !validPattern(text) {
 			s.problem(ats[i], "Invalid pattern", "%s is no pattern: a bracket or a brace is not closed.", s.quote(text))
+		}
+	}
+	return texts
+}
+
+// addresses reads a list of warehouse addresses.
+func (s *scope) addresses(attr *hclsyntax.Attribute) []string {
+	if attr == nil {
+		return nil
+	}
+	list := s.list(attr, false)
+	texts, ats, ok := list.get(s)
+	if !ok {
+		return nil
+	}
+	for i, text := range texts {
+		if scheme, rest, ok := strings.Cut(text, "://"); !ok || scheme == "" || rest == "" {
+			s.problem(ats[i], "Invalid address", "%s is no warehouse address, which is a URL such as ca+https://example.org/wares.", s.quote(text))
 		}
 	}
 	return texts

@@ -20,6 +20,7 @@ var verbs = []func(*app) *cobra.Command{
 	newRunCmd,
 	newCheckCmd,
 	newFmtCmd,
+	newConvertCmd,
 	newPlanCmd,
 	newLockCmd,
 	newUpdateCmd,

@@ -198,7 +198,10 @@ func (w *lowering) ware(b binding) string {
 	case InputCatalog:
 		ware.Source.Kind, ware.Source.Catalog = formula.SourceCatalog, b.in.Text
 	case InputIngest:
-		ware.Source.Kind, ware.Source.Git, ware.Source.Ref = formula.SourceGit, w.abs(b.in.Parts[0]), b.in.Parts[1]
+		ware.Source.Kind, ware.Source.Git, ware.Source.Ref = formula.SourceGit, b.in.Parts[0], b.in.Parts[1]
+		if strings.HasPrefix(ware.Source.Git, "~") || formula.IsGitURL(ware.Source.Git) {
+			ware.Source.Git = w.abs(ware.Source.Git) // in a document it is a path, whatever it looks like
+		}
 		ware.Source.Unlocked = true
 	}
 	w.wares[key] = ware

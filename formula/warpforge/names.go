@@ -86,7 +86,7 @@ func (r *reader) wareID(text string, at hcl.Range) bool {
 			problem = "the hash of a " + id.Packtype + " ware is 48 bytes in base58"
 		}
 	case "git":
-		if !commitForm.MatchString(id.Hash) {
+		if !isCommit(id.Hash) {
 			problem = "the hash of a git ware is a commit, in hexadecimal digits"
 		}
 	case "tree", "oci":
@@ -100,7 +100,9 @@ func (r *reader) wareID(text string, at hcl.Range) bool {
 	return true
 }
 
-var commitForm = regexp.MustCompile(`^([0-9a-f]{40}|[0-9a-f]{64})$`)
+func isCommit(hash string) bool {
+	return (len(hash) == 40 || len(hash) == 64) && strings.Trim(hash, "0123456789abcdef") == ""
+}
 
 var addrSchemes = []string{"file", "ca+file", "http", "ca+http", "https", "ca+https", "ca+s3", "git", "ssh"}
 

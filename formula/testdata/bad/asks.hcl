@@ -1,5 +1,10 @@
 ware "base" { builtin = "toolbox" }
 
+ware "addr" {
+  id        = "tree:aa-1"
+  addresses = ["example.org"] # ERROR: Invalid address
+}
+
 ware "cat" { catalog = "example.org/zlib:v1" } # ERROR: Invalid catalog reference
 
 step "a" {
