@@ -23,7 +23,7 @@ const (
 	// DefaultMaxRatio is a little below what deflate can reach at all, 1032.
 	DefaultMaxRatio = 1000
 	// RatioFloor is how many bytes any archive may make, whatever its ratio.
-	RatioFloor = 256 << 20
+	RatioFloor = 64 << 20
 )
 
 // BuildOptions says how entries become a ware.

@@ -13,18 +13,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// many adds 3,000 files to b, small and large, in directories it comes back to.
+// many adds 700 files to b, small and large, in directories it comes back to.
 func many(t testing.TB, b *Builder) {
 	t.Helper()
-	for i := range 3000 {
-		content := bytes.Repeat([]byte{byte(i)}, i%700)
-		if i%1000 == 1 {
+	for i := range 700 {
+		content := bytes.Repeat([]byte{byte(i)}, i)
+		if i%300 == 1 {
 			content = bytes.Repeat([]byte{byte(i), 0}, smallFile)
 		}
 		e := Entry{Path: fmt.Sprintf("d%d/e%d/f%d", i%7, i%3, i), Kind: KindFile, Mode: uint32(0o600 + i%0o200), Size: int64(len(content))}
 		must(t, b.Add(&e, bytes.NewReader(content)))
 	}
-	must(t, b.Add(&Entry{Path: "h", Kind: KindHardlink, Link: "d3/e2/f2999"}, nil))
+	must(t, b.Add(&Entry{Path: "h", Kind: KindHardlink, Link: "d6/e0/f699"}, nil))
 }
 
 // TestBuilderWorkers expects one ware of any number of workers, as it is on disk.

@@ -2,8 +2,11 @@ package pack
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"io"
+	"os"
 
 	"github.com/kilnbuild/kiln/warehouse"
 )
@@ -22,15 +25,49 @@ func Derive(ctx context.Context, l *warehouse.Local, id warehouse.WareID, f Filt
 }
 
 func derive(ctx context.Context, l *warehouse.Local, id warehouse.WareID, f Filters) (rec warehouse.Record, err error) {
+	f = f.Over(KeepFilters()).own()
+	if base, err := l.Get(id); err != nil {
+		return rec, err
+	} else if made, err := l.Get(derivedID(base.Tree, f)); err == nil && Check(ctx, l, made.Tree) == nil {
+		return l.Get(made.Tree)
+	}
 	c, err := OpenContents(ctx, l, id)
 	if err != nil {
 		return rec, err
 	}
-	o := BuildOptions{Options: Options{Filters: f.Over(KeepFilters())}, MaxBytes: -1, MaxEntries: -1}
 	if c.Record.File {
-		return c.deriveFile(ctx, l, o.Options)
+		rec, err = c.deriveFile(ctx, l, Options{Filters: f})
+	} else {
+		rec, err = c.deriveDir(ctx, l, f)
 	}
-	b, err := NewBuilder(ctx, l, o)
+	if err == nil && f.mtime.rule != now { // which is another one each time
+		err = l.Alias(warehouse.Record{ID: derivedID(c.Record.Tree, f), Tree: rec.ID})
+	}
+	return rec, err
+}
+
+// derivedID is the name under which a derived ware is found again, so that it is made
+// once: docs/formats.md, section 5.
+func derivedID(tree warehouse.WareID, f Filters) warehouse.WareID {
+	sum := sha256.Sum256([]byte(tree.String() + "\n" + f.String()))
+	return warehouse.WareID{Packtype: "derived", Hash: hex.EncodeToString(sum[:])}
+}
+
+// own returns f with the caller's own ids in place of the word, in words of packing.
+func (f Filters) own() Filters {
+	if f.uid.rule == mine {
+		f.uid = idFilter{set, uint32(os.Getuid())}
+	}
+	if f.gid.rule == mine {
+		f.gid = idFilter{set, uint32(os.Getgid())}
+	}
+	f.unpack = false
+	return f
+}
+
+// deriveDir makes it of a directory.
+func (c *Contents) deriveDir(ctx context.Context, l *warehouse.Local, f Filters) (rec warehouse.Record, err error) {
+	b, err := NewBuilder(ctx, l, BuildOptions{Options: Options{Filters: f}, MaxBytes: -1, MaxEntries: -1})
 	if err != nil {
 		return rec, err
 	}
@@ -45,7 +82,7 @@ func derive(ctx context.Context, l *warehouse.Local, id warehouse.WareID, f Filt
 	return b.Commit()
 }
 
-// deriveFile does so for a ware that is one file.
+// deriveFile makes it of one file.
 func (c *Contents) deriveFile(ctx context.Context, l *warehouse.Local, o Options) (rec warehouse.Record, err error) {
 	if err := Check(ctx, l, c.Record.ID); err != nil {
 		return rec, err

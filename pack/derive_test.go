@@ -65,6 +65,9 @@ func TestDerive(t *testing.T) {
 					t.Errorf("%s %q: got %s, want %s", packtype, filters, got.ID, want.ID)
 				}
 				must(t, Check(ctx, l, got.ID))
+				if known, err := l.Get(derivedID(base.Tree, f.Over(KeepFilters()))); err != nil || known.Tree != got.ID {
+					t.Errorf("it is remembered as %+v, %v", known, err)
+				}
 			}
 			must(t, Check(ctx, l, base.ID))
 		}
