@@ -37,7 +37,7 @@ func (a *app) convert(f *formulaFlags, to string) error {
 	if to != "" && to != "hcl" && to != "warpforge" {
 		return fmt.Errorf("option --to %s: want hcl or warpforge", to)
 	}
-	loaded, err := f.load(a)
+	loaded, err := f.load(a, nil)
 	if err != nil {
 		return err
 	}
