@@ -11,7 +11,10 @@ import (
 	"github.com/zclconf/go-cty/cty"
 )
 
-var gitSchemes = []string{"http", "https", "git", "file"}
+var gitSchemes = []string{"http", "https", "ssh", "git", "file"}
+
+// shortSSH matches [USER@]HOST:PATH, which git takes for ssh://[USER@]HOST/PATH.
+var shortSSH = regexp.MustCompile(`^([^-:/@][^:/@]*@)?[^-:/@][^:/@]*:([^-/:].*|/[^/].*)$`)
 
 // IsGitURL tells the url of a git repository from a path: it has a scheme, or as
 // "HOST:PATH" a colon before its first slash.
@@ -22,18 +25,15 @@ func IsGitURL(text string) bool {
 
 // checkGit reports a repository that is none by its form.
 func (s *scope) checkGit(text string, at hcl.Range) bool {
-	if !IsGitURL(text) {
+	if !IsGitURL(text) || shortSSH.MatchString(text) {
 		return true
 	}
 	u, err := url.Parse(text)
 	switch {
-	case !strings.Contains(text, "://") || err == nil && u.Scheme == "ssh":
-		s.problem(at, "Unsupported git URL",
-			"%s is fetched through ssh, which kiln does not do. Name the repository by its https URL, or clone it and name the clone's directory.", s.quote(text))
-	case err != nil:
+	case err != nil || !strings.Contains(text, "://"):
 		s.problem(at, "Invalid git URL", "%s is no URL. Write the whole of it, such as https://example.org/project.git.", s.quote(text))
 	case !slices.Contains(gitSchemes, u.Scheme):
-		s.problem(at, "Unsupported git URL", "kiln fetches from http, https, git and file URLs and from directories, and this one is %s.%s",
+		s.problem(at, "Unsupported git URL", "kiln fetches from http, https, ssh, git and file URLs and from directories, and this one is %s.%s",
 			s.quote(u.Scheme), didYouMean(u.Scheme, gitSchemes))
 	case u.Scheme == "file" && (u.Host != "" && u.Host != "localhost" || !path.IsAbs(u.Path)):
 		s.problem(at, "Invalid git URL", "A file URL has the form file:///absolute/path.")

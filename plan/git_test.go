@@ -225,6 +225,9 @@ func TestGitSubmodules(t *testing.T) {
 	sub := gitRepo(t, filepath.Join(root, "sub"), map[string]string{"s": "of sub"})
 	top := gitRepo(t, filepath.Join(root, "top"), map[string]string{"t": "of top"})
 	url := gitServer(t, root)
+	bin := t.TempDir()
+	must(t, os.WriteFile(filepath.Join(bin, "ssh"), []byte("#!/bin/sh\necho no route >&2\nexit 255\n"), 0o700))
+	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
 	named := func(u string) {
 		t.Helper()
 		must(t, os.WriteFile(filepath.Join(root, "top/.gitmodules"), []byte("[submodule \"lib\"]\n\tpath = deep/lib\n\turl = "+u+"\n"), 0o644))
@@ -251,7 +254,7 @@ func TestGitSubmodules(t *testing.T) {
 		{"file://" + root + "/sub", url + "/top", nil, "error: which a repository of another one cannot"},
 		{"../../sub", url + "/top", nil, "error: leads out of"},
 		{"../none", url + "/top", nil, `error: "deep/lib": submodule: ` + url + "/none: the server answered 404"},
-		{"git@example.org:sub", url + "/top", nil, "error: fetched through ssh"},
+		{"git@example.org:sub", url + "/top", nil, "error: ssh says: no route"},
 		{"ext::sh -c touch% /tmp/x", url + "/top", nil, "error: "},
 		{"-u./x", url + "/top", nil, "error: "},
 		{strings.Replace(url, "//", "//me:secret@", 1) + "/none", url + "/top", nil, "error: 404"},

@@ -1,5 +1,5 @@
 // Package gitremote fetches commits from git repositories on other machines, over
-// http, https and git://, into a cache of bare repositories. What is in a repository
+// http, https, ssh and git://, into a cache of bare repositories. What is in a repository
 // package pack/git knows; this one speaks with servers.
 //
 // It speaks version 2 of git's protocol, in which a client asks for the refs it
@@ -19,7 +19,6 @@ import (
 	"net/url"
 	"path/filepath"
 	"regexp"
-	"strings"
 	"time"
 
 	"github.com/kilnbuild/kiln/pack/git"
@@ -93,13 +92,14 @@ func Open(ctx context.Context, rawURL, name string, o Options) (*git.Repo, git.I
 }
 
 func parse(rawURL string) (*url.URL, error) {
+	if u, ok := parseSSH(rawURL); ok {
+		return u, nil
+	}
 	u, err := url.Parse(rawURL)
-	switch {
-	case !strings.Contains(rawURL, "://"), err == nil && u.Scheme == "ssh":
-		return nil, errors.New("it is fetched through ssh, which kiln does not do; git can clone it, and the clone's directory can be named")
-	case err != nil:
+	if err != nil {
 		return nil, errors.New("the URL cannot be read")
-	case u.Host == "":
+	}
+	if u.Host == "" {
 		return nil, errors.New("the URL names no host")
 	}
 	return u, nil

@@ -41,6 +41,8 @@ func connect(ctx context.Context, u *url.URL, o *Options) (*remote, error) {
 		t = newHTTP(u, o)
 	case "git":
 		t = &daemon{u: u, o: o}
+	case "ssh":
+		t = &sshRemote{u: u, o: o}
 	default:
 		return nil, fmt.Errorf("kiln fetches no repositories by %s", u.Scheme)
 	}

@@ -1,12 +1,14 @@
 ware "scheme" { git = "htps://example.org/a.git" } # ERROR: Unsupported git URL
 
-ware "ssh" { git = "ssh://git@example.org/a.git" } # ERROR: Unsupported git URL
+ware "option" { git = "-oProxyCommand=x:a/b.git" } # ERROR: Invalid git URL
 
-ware "scp" { git = "git@example.org:a/b.git" } # ERROR: Unsupported git URL
+ware "scp" { git = "git@example.org:" } # ERROR: Invalid git URL
 
 ware "nohost" { git = "https:///a.git" } # ERROR: Invalid git URL
 
-ware "noslash" { git = "https:a.git" } # ERROR: Unsupported git URL
+ware "helper" { git = "ext::sh -c true" } # ERROR: Invalid git URL
+
+ware "nopath" { git = ":a.git" } # ERROR: Invalid git URL
 
 ware "escape" { git = "https://example.org/%zz" } # ERROR: Invalid git URL
 
