@@ -20,12 +20,20 @@ type blockWriter struct {
 	ended  chan struct{}
 	mu     sync.Mutex
 	err    error
-	pool   sync.Pool // of *[]byte, of size
+}
+
+// bufs are the buffers of all block writers: a zip archive needs one for each file.
+var bufs sync.Pool // of *[]byte
+
+func buffer(size int) []byte {
+	if b, ok := bufs.Get().(*[]byte); ok && cap(*b) >= size {
+		return (*b)[:0]
+	}
+	return make([]byte, 0, size)
 }
 
 func newBlockWriter(w io.Writer, size, workers int, encode func(block, dst []byte) []byte) *blockWriter {
 	b := &blockWriter{w: w, encode: encode, size: size, queue: make(chan chan []byte, workers-1), ended: make(chan struct{})}
-	b.pool.New = func() any { buf := make([]byte, 0, size); return &buf }
 	go b.drain()
 	return b
 }
@@ -41,8 +49,7 @@ func (b *blockWriter) drain() {
 		b.mu.Lock()
 		b.err = err
 		b.mu.Unlock()
-		out = out[:0]
-		b.pool.Put(&out)
+		bufs.Put(&out)
 	}
 }
 
@@ -59,7 +66,7 @@ func (b *blockWriter) Write(p []byte) (int, error) {
 	written := len(p)
 	for len(p) > 0 {
 		if b.block == nil {
-			b.block = (*b.pool.Get().(*[]byte))[:0]
+			b.block = buffer(b.size)
 		}
 		n := min(len(p), b.size-len(b.block))
 		b.block = append(b.block, p[:n]...)
@@ -77,8 +84,8 @@ func (b *blockWriter) send() {
 	b.block = nil
 	b.queue <- out
 	go func() {
-		out <- b.encode(in, (*b.pool.Get().(*[]byte))[:0])
-		b.pool.Put(&in)
+		out <- b.encode(in, buffer(b.size))
+		bufs.Put(&in)
 	}()
 }
 

@@ -129,7 +129,7 @@ func TestWriteRoundTrip(t *testing.T) {
 }
 
 // TestWriteVectors pins the bytes of archives: images have digests made of them. When
-// a compressor's new version changes its bytes, raise oci's layer version with this.
+// a compressor's new version changes its bytes, raise layerVersion of package image with this.
 func TestWriteVectors(t *testing.T) {
 	l := openLocal(t)
 	large := pack.Entry{Path: "large", Kind: pack.KindFile, Mode: 0o644, Size: 5 << 20}
