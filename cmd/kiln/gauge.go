@@ -13,6 +13,8 @@ type gauge struct {
 	act   *activity
 	calm  func() bool
 	ended func()
+
+	closed bool
 }
 
 // gaugePatience is how long something takes that needs no progress bar.
@@ -24,17 +26,20 @@ func (a *app) newGauge(ctx context.Context, name, verb string, total int64) *gau
 		return nil
 	}
 	s := a.newStory(false)
-	s.patience = gaugePatience
 	g := &gauge{s: s, act: &activity{name: name, doing: verb, since: s.clock(), total: total}}
+	s.mu.Lock()
+	s.patience = gaugePatience
 	s.active = append(s.active, g.act)
+	s.mu.Unlock()
 	g.calm = context.AfterFunc(ctx, s.calm)
 	g.ended = a.tellThrough(s)
 	return g
 }
 
-// close takes it off the terminal.
+// close takes it off the terminal, if it is still there.
 func (g *gauge) close() {
-	if g != nil {
+	if g != nil && !g.closed {
+		g.closed = true
 		g.calm()
 		g.ended()
 		g.s.close()

@@ -103,12 +103,16 @@ func (a *app) wareDiff(ctx context.Context, f *diffFlags, nameA, nameB string) e
 			open = withWares // an archive needs a place to be unpacked to
 		}
 	}
+	g := a.newGauge(ctx, "comparing", "reading", -1)
+	defer g.close()
+	f.Progress = g.entries
 	return open(func(l *warehouse.Local) error {
 		return withOperand(ctx, l, nameA, f.BuildOptions, func(old *operand) error {
 			return withOperand(ctx, l, nameB, f.BuildOptions, func(new *operand) error {
 				if f.Strip != 0 && !old.archive && !new.archive {
 					return errors.New("--strip is for archives, and neither is one")
 				}
+				g.close()
 				return a.tellDiff(ctx, f, old, new)
 			})
 		})

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/kilnbuild/kiln/warehouse"
 	"github.com/spf13/cobra"
@@ -29,7 +30,10 @@ func (a *app) wareRm(ctx context.Context, prefixes []string) error {
 		if err != nil {
 			return err
 		}
-		for _, id := range ids {
+		g := a.newGauge(ctx, "", "removing", 0)
+		defer g.close()
+		for i, id := range ids {
+			g.next(fmt.Sprintf("%d of %s, %s", i+1, count(len(ids), "ware"), shortID(id)), 0)
 			if ctx.Err() != nil {
 				return errors.Join(err, ctx.Err())
 			}

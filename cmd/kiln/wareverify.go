@@ -49,17 +49,20 @@ func (a *app) wareVerify(ctx context.Context, l *warehouse.Local, prefixes []str
 	if err != nil && len(prefixes) > 0 {
 		return err
 	}
+	g := a.newGauge(ctx, "", "verifying", 0)
+	defer g.close()
 	changed, errs := 0, []error{err} // which is of records that cannot be read
-	for _, rec := range recs {
-		err := pack.Verify(ctx, l, rec.ID, pack.VerifyOptions{Deep: deep})
+	for i, rec := range recs {
+		g.next(fmt.Sprintf("%d of %s, %s", i+1, count(len(recs), "ware"), shortID(rec.ID)), rec.Bytes)
+		err := pack.Verify(ctx, l, rec.ID, pack.VerifyOptions{Deep: deep, Progress: g.entries})
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case err == nil:
-			fmt.Fprintf(a.stdout, "ok       %s\n", rec.ID)
+			g.aside(func() { fmt.Fprintf(a.stdout, "ok       %s\n", rec.ID) })
 		case errors.Is(err, pack.ErrCorrupt):
 			changed++
-			fmt.Fprintf(a.stdout, "changed  %s  %s\n", rec.ID, harmless(whyChanged(err), false))
+			g.aside(func() { fmt.Fprintf(a.stdout, "changed  %s  %s\n", rec.ID, harmless(whyChanged(err), false)) })
 		case !errors.Is(err, warehouse.ErrMissing): // else removed meanwhile
 			errs = append(errs, err)
 		}
