@@ -94,18 +94,32 @@ func (f *warePackFlags) pack(ctx context.Context, l *warehouse.Local, path strin
 	if f.idOnly {
 		f.Visit = func(s *pack.Fileset) error { id = s.ID; return nil }
 	}
-	var in io.Reader = os.Stdin
+	file := os.Stdin
 	if f.Name = "standard input"; path != "-" {
-		file, err := os.Open(path)
-		if err != nil {
+		if file, err = os.Open(path); err != nil {
 			return id, err
 		}
 		defer file.Close()
-		in, f.Name = file, filepath.Base(path)
+		f.Name = filepath.Base(path)
 	}
-	rec, err := archive.Unpack(ctx, l, in, f.BuildOptions)
+	rec, err := archive.Unpack(ctx, l, interruptible(ctx, file), f.BuildOptions)
 	if !f.idOnly {
 		id = rec.ID
 	}
 	return id, err
+}
+
+// interruptible returns a reader of file that ends with ctx, also while a pipe has
+// nothing to read.
+func interruptible(ctx context.Context, file *os.File) io.Reader {
+	if info, err := file.Stat(); err == nil && info.Mode().IsRegular() {
+		return file // never waits, and zip archives are read from where they lie
+	}
+	r, w := io.Pipe()
+	context.AfterFunc(ctx, func() { w.CloseWithError(ctx.Err()) })
+	go func() {
+		_, err := io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{file}, make([]byte, 256<<10))
+		w.CloseWithError(err)
+	}()
+	return r
 }
