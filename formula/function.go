@@ -3,6 +3,7 @@ package formula
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -41,7 +42,6 @@ type Call struct {
 	SchemaOut json.RawMessage
 	Input     json.RawMessage // compact, names sorted
 	Memory    int64           // bytes; 0: the default
-	MemoryAt  hcl.Range
 }
 
 // CallOutput is the name of a call's only output: a ware of one file, with the JSON
@@ -176,7 +176,11 @@ func (f *Function) Call(addr string, input []byte) (*Step, error) {
 	if err != nil {
 		return nil, err
 	}
-	call := &Call{Function: f.Addr, Input: canonical, Memory: f.Memory}
+	return f.step(addr, canonical), nil
+}
+
+func (f *Function) step(addr string, input []byte) *Step {
+	call := &Call{Function: f.Addr, Input: input, Memory: f.Memory}
 	if f.In != nil {
 		call.SchemaIn = f.In.Source()
 	}
@@ -187,5 +191,30 @@ func (f *Function) Call(addr string, input []byte) (*Step, error) {
 		Addr: addr, Inputs: f.Inputs, Env: f.Env, Action: Action{Exec: f.Exec, Call: call, Ranges: f.execAt},
 		Outputs: []StepOutput{{Name: CallOutput, Path: "/dev/stdout", Packtype: packtypes[0], Range: f.Range}},
 		Timeout: f.Timeout, Cwd: f.Cwd, User: f.User, Sensitive: f.sensitive, Range: f.Range,
-	}, nil
+	}
+}
+
+// AddCall adds to f a call of one of its functions, under the function's address, or
+// makes it pending when the function is made from something that is. An input of nil
+// is for a call that is not to be run.
+func (f *Formula) AddCall(function *Function, input []byte) error {
+	s := function.step(function.Addr, input)
+	if input != nil {
+		var err error
+		if s, err = function.Call(function.Addr, input); err != nil {
+			return err
+		}
+	}
+	calls := awaits{}
+	for _, p := range f.Pending {
+		if slices.ContainsFunc(s.Inputs, func(in Input) bool { return in.From.Step == p.Addr || in.From.Ware == p.Addr }) {
+			calls.add(p)
+		}
+	}
+	if len(calls) == 0 {
+		f.Steps = append(f.Steps, s)
+		return nil
+	}
+	f.Pending = append(f.Pending, &Pending{Addr: s.Addr, Kind: "call", Awaits: slices.Sorted(maps.Keys(calls)), Range: s.Range})
+	return nil
 }

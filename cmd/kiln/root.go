@@ -27,6 +27,8 @@ var verbs = []func(*app) *cobra.Command{
 	newFetchCmd,
 	newDoctorCmd,
 	newSpecCmd,
+	newCallCmd,
+	newFunctionCmd,
 	newWareCmd,
 	newVersionCmd,
 	newExitCodesTopic,

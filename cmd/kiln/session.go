@@ -23,7 +23,8 @@ type session struct {
 	wares   *warehouse.Local
 	memos   *warehouse.Memos
 	history *plan.History
-	results map[string]formula.Result // of calls, as far as they are known
+	results map[string]formula.Result    // of calls, as far as they are known
+	extend  func(*formula.Formula) error // adds to the formula what a verb needs beside it; may be nil
 
 	warpforge *warpforge.Loaded // nil for an HCL formula
 }
@@ -44,8 +45,13 @@ func (f *planFlags) add(cmd *cobra.Command) {
 
 // openSession loads the formula and resolves its wares, as far as they are known from
 // calls that are remembered. It does not write the lock file: lock does.
-func (a *app) openSession(ctx context.Context, f *planFlags) (_ *session, err error) {
-	s := &session{results: map[string]formula.Result{}}
+func (a *app) openSession(ctx context.Context, f *planFlags) (*session, error) {
+	return a.openExtended(ctx, f, nil)
+}
+
+// openExtended is openSession for a formula that is extended before it is planned.
+func (a *app) openExtended(ctx context.Context, f *planFlags, extend func(*formula.Formula) error) (_ *session, err error) {
+	s := &session{results: map[string]formula.Result{}, extend: extend}
 	defer func() {
 		if err != nil {
 			s.close()
@@ -70,6 +76,11 @@ func (a *app) resolve(ctx context.Context, s *session, f *planFlags) error {
 	loaded, err := f.load(a, s.results)
 	if err != nil {
 		return err
+	}
+	if s.extend != nil {
+		if err := s.extend(loaded); err != nil {
+			return err
+		}
 	}
 	cache, err := cacheDir("plan")
 	if err != nil {

@@ -36,6 +36,16 @@ func (s *story) finish(a *app, r exec.Result, d time.Duration) {
 	s.flush()
 }
 
+// failures tells each step that failed once more.
+func (s *story) failures(a *app, failed []*exec.StepError) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, e := range failed {
+		s.failure(a, e)
+	}
+	s.flush()
+}
+
 // failure is an HCL diagnostic at what failed, and the log.
 func (s *story) failure(a *app, e *exec.StepError) {
 	diag := &hcl.Diagnostic{
