@@ -90,14 +90,10 @@ func (w *wares) look(ctx context.Context, s seenWare) (warehouse.Record, error) 
 // own, which stays as it is for whoever wants that.
 func (w *wares) filtered(ctx context.Context, rec warehouse.Record, filters string) (warehouse.Record, error) {
 	f, err := pack.ParseUnpackFilters(filters)
-	if err != nil {
-		return rec, err
+	if err != nil || f.OwnersOnly() {
+		return rec, err // in a step every file belongs to root
 	}
-	owner, err := pack.ParseFilters("uid=0,gid=0") // the owner of every file in a step
-	if err != nil {
-		return rec, err
-	}
-	return pack.Ingest(ctx, w.local, w.local.Fileset(rec), pack.Options{Filters: owner.Over(f).Over(pack.KeepFilters())})
+	return pack.Derive(ctx, w.local, rec.ID, f)
 }
 
 // A checkResult says whether a step's inputs are there and whole.

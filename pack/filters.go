@@ -219,6 +219,17 @@ func (f Filters) Over(base Filters) Filters {
 	return f
 }
 
+// OwnersOnly reports whether f changes nothing but owners, which are not on disk, and
+// rejects nothing.
+func (f Filters) OwnersOnly() bool {
+	for _, r := range []rule{f.mtime.rule, f.sticky, f.setid, f.dev} {
+		if r != unset && r != keep {
+			return false
+		}
+	}
+	return true
+}
+
 // String writes f in the canonical form: keys in a fixed order, times as seconds.
 // Parsing it gives f again.
 func (f Filters) String() string {

@@ -84,3 +84,16 @@ func FuzzFilters(f *testing.F) {
 		}
 	})
 }
+
+func TestOwnersOnly(t *testing.T) {
+	for text, want := range map[string]bool{
+		"": true, "uid=5": true, "uid=mine,gid=follow,mtime=follow,sticky=follow,setid=follow,dev=follow": true,
+		"mtime=now": false, "mtime=@5": false, "sticky=ignore": false, "setid=reject": false, "dev=ignore": false,
+	} {
+		f, err := ParseUnpackFilters(text)
+		must(t, err)
+		if f.OwnersOnly() != want {
+			t.Errorf("%q: got %t", text, !want)
+		}
+	}
+}
