@@ -114,8 +114,9 @@ func zipHeader(e *pack.Entry) *zip.FileHeader {
 	if t.Year() < 1980 {
 		t = time.Date(1980, 1, 1, 0, 0, 0, 0, time.UTC)
 	}
-	h.ModifiedDate = uint16(t.Day() + int(t.Month())<<5 + (t.Year()-1980)<<9)
-	h.ModifiedTime = uint16(t.Second()/2 + t.Minute()<<5 + t.Hour()<<11)
+	day, clock := t.Day()+int(t.Month())<<5+(t.Year()-1980)<<9, t.Second()/2+t.Minute()<<5+t.Hour()<<11
+	//lint:ignore SA1019 CreateRaw knows no other time
+	h.ModifiedDate, h.ModifiedTime = uint16(day), uint16(clock)
 	le := binary.LittleEndian
 	// "UT", the extended timestamp: of its three times the mtime.
 	h.Extra = le.AppendUint16(le.AppendUint16(h.Extra, 0x5455), 5)
