@@ -25,6 +25,7 @@ const patternsHelp = `Patterns match paths from the root of what is packed; ** c
 type warePackFlags struct {
 	pack.BuildOptions
 	filters         string
+	ref             string
 	archive, idOnly bool
 }
 
@@ -36,6 +37,8 @@ func newWarePackCmd(a *app) *cobra.Command {
 		Long: `pack copies a directory or a file into the local warehouse and prints its ware id.
 With --archive, PATH is a zip archive, or a tar archive, plain or compressed by gzip,
 bzip2, xz or zstd, and what is in it is packed; - is an archive on standard input.
+With --packtype git, PATH is a git repository or the URL of one, and the commit that
+--ref names is packed, with its submodules.
 
 ` + packFiltersHelp + `
 
@@ -45,8 +48,10 @@ are for archives, which may unpack to more than a disk holds; --max-ratio counts
 		RunE: func(cmd *cobra.Command, args []string) error { return a.warePack(cmd.Context(), &f, args[0]) },
 	}
 	addPackFlags(cmd.Flags(), &f.BuildOptions)
+	cmd.Flags().Lookup("packtype").Usage += "; git for a commit"
 	cmd.Flags().StringVar(&f.filters, "filters", "", "what of owners, times and modes counts")
 	cmd.Flags().BoolVar(&f.archive, "archive", false, "PATH is an archive: pack what is in it")
+	cmd.Flags().StringVar(&f.ref, "ref", "", "with --packtype git: the branch, tag or commit (default HEAD)")
 	cmd.Flags().BoolVar(&f.idOnly, "id-only", false, "print the ware id, store nothing")
 	return cmd
 }
@@ -58,6 +63,12 @@ func (a *app) warePack(ctx context.Context, f *warePackFlags, path string) error
 	var err error
 	if f.Filters, err = pack.ParseFilters(f.filters); err != nil {
 		return err
+	}
+	if f.isGit() {
+		return a.packCommit(ctx, f, path)
+	}
+	if f.ref != "" {
+		return errors.New("--ref needs --packtype git")
 	}
 	if f.archive = f.archive || path == "-"; f.Strip != 0 && !f.archive {
 		return errors.New("--strip needs --archive")
