@@ -115,10 +115,7 @@ func entryOf(path string, m *meta) Entry {
 	if path == "" {
 		path = "."
 	}
-	return Entry{
-		Path: path, Kind: m.kind, Mode: m.mode, UID: m.uid, GID: m.gid, Sec: m.sec, Nsec: m.nsec,
-		Link: m.link, Major: m.major, Minor: m.minor,
-	}
+	return m.entry(path)
 }
 
 // about names the ware and the entry that an error is about.

@@ -42,7 +42,7 @@ func (e *NotFoundError) Is(target error) bool { return target == fs.ErrNotExist 
 
 // newListing reads Directory messages, each behind its length, the root last.
 func newListing(data []byte) (*Listing, error) {
-	msgs, root, err := splitMessages(data)
+	root, msgs, err := indexDirs(data)
 	if err == nil && root == "" {
 		err = errWire
 	}
