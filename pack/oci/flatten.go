@@ -2,6 +2,7 @@ package oci
 
 import (
 	"archive/tar"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -41,7 +42,7 @@ func (f *flattener) apply(ctx context.Context, r io.Reader) error {
 		if err == io.ErrUnexpectedEOF {
 			return errors.New("it is truncated")
 		}
-		if err != nil {
+		if err = cmp.Or(err, ctx.Err()); err != nil {
 			return err
 		}
 		if f.entries--; f.entries < 0 {
@@ -199,7 +200,13 @@ func (f *flattener) remove(dir, target *entry, path, name string) error {
 	return f.b.Remove(path)
 }
 
+// clear takes away what lower layers have in dir. What it leaves is this layer's, so
+// that it has nothing to do the next time.
 func (f *flattener) clear(dir *entry, path string) error {
+	if dir.clear == f.tree.layer+1 {
+		return nil
+	}
+	dir.clear = f.tree.layer + 1
 	for name, kid := range dir.kids {
 		below := name
 		if path != "" {

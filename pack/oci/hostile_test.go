@@ -3,6 +3,7 @@ package oci
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -288,4 +289,23 @@ func TestDocuments(t *testing.T) {
 	l.Index.Manifests = nil
 	l.Tag("t", l.Blob("", []byte(`{"schemaVersion": 2, "x": "`+strings.Repeat("x", maxManifest)+`"}`)))
 	refused(t, l, pack.BuildOptions{}, "larger than 8 MiB")
+}
+
+// TestDeepAndMany has names of 4,000 components, and more whiteouts than could each look
+// at all there is.
+func TestDeepAndMany(t *testing.T) {
+	deep := strings.Repeat("d/", 4000)
+	upper := []string{"file " + deep + "g g", "file " + deep + ".wh.f "}
+	for i := range 1000 {
+		upper = append(upper, fmt.Sprintf("file many/%d x", i), "file many/.wh..wh..opq ", "file .wh.many ")
+	}
+	l := ocitest.NewLayout(t)
+	l.Tag("t", l.Image("linux/amd64", nil, ocitest.Layer("file "+deep+"f f", "file many/old x"), ocitest.Layer(upper...)))
+	w := openLocal(t)
+	rec, _, err := unpack(l, w, "t", "linux/amd64", pack.BuildOptions{})
+	must(t, err)
+	if rec.Entries != 1+4000+1+1+1000 {
+		t.Errorf("%d entries", rec.Entries)
+	}
+	must(t, pack.Check(t.Context(), w, rec.ID))
 }

@@ -25,6 +25,7 @@ type entry struct {
 	kind  pack.Kind
 	link  string // of a symlink
 	layer int    // the last one that touched it, or anything below it
+	clear int    // the last one, counted from 1, that took away what was below it
 	kids  map[string]*entry
 }
 
