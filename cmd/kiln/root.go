@@ -22,6 +22,7 @@ var verbs = []func(*app) *cobra.Command{
 	newFmtCmd,
 	newConvertCmd,
 	newPlanCmd,
+	newGraphCmd,
 	newLockCmd,
 	newUpdateCmd,
 	newFetchCmd,

@@ -182,11 +182,11 @@ func (a *app) runRound(ctx context.Context, s *session, f *runFlags, targets []s
 	tale.expect(steps, s.plan.Formula.Sources)
 	tale.because(whyStarted(explained))
 	if len(plan.Pending(explained)) == 0 && earlier == nil {
-		return allRemembered(s.plan, explained, tale.event), nil
+		return allRemembered(s.plan, explained, f.observer(tale)), nil
 	}
 	return exec.Run(ctx, s.plan, exec.Options{
 		Warehouse: s.wares, Memos: s.memos, Jobs: f.jobs, KeepGoing: f.keepGoing, Force: f.force,
-		Targets: targets, Observe: tale.event, Version: version, Binaries: binaries, Earlier: earlier,
+		Targets: targets, Observe: f.observer(tale), Version: version, Binaries: binaries, Earlier: earlier,
 		Allow: f.allow.Allowed, FormulaID: s.formulaID,
 	})
 }

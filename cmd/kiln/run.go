@@ -29,6 +29,9 @@ DEST is one of:
 
 ` + destinationHelp + `
 
+With DIR/..., every formula and every warpforge document in DIR and below is run,
+one after the other, and its directory is printed before each output.
+
 With -t, only the steps named and what they need are run, and their own outputs
 are printed as STEP.NAME = WAREID.`
 
@@ -42,18 +45,24 @@ type runFlags struct {
 	force     bool
 	quiet     bool
 	asJSON    bool
+	format    string
 	allow     allowFlag
+	lines     *runLines // with format, while it runs
 }
 
 func newRunCmd(a *app) *cobra.Command {
 	var f runFlags
 	cmd := &cobra.Command{
-		Use:   "run [FILE|DIR]",
+		Use:   "run [FILE|DIR|DIR/...]",
 		Short: "Run a formula's steps and print its outputs",
 		Long:  runHelp,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			f.parse(args)
-			return a.run(cmd.Context(), &f)
+			return a.each(f.path, f.keepGoing, func(path string) error {
+				one := f
+				one.path = path
+				return a.run(cmd.Context(), &one)
+			})
 		},
 	}
 	f.add(cmd)
@@ -65,11 +74,15 @@ func newRunCmd(a *app) *cobra.Command {
 	flags.BoolVar(&f.force, "force", false, "run steps although they are remembered")
 	flags.BoolVarP(&f.quiet, "quiet", "q", false, "tell only about failures")
 	jsonFlag(cmd, &f.asJSON)
+	flags.StringVar(&f.format, "format", "", "warpforge: print what warpforge prints with --json, an object a line as it happens")
 	f.allow.add(cmd)
 	return cmd
 }
 
 func (a *app) run(ctx context.Context, f *runFlags) error {
+	if f.format != "" && f.format != "warpforge" || f.format != "" && f.asJSON {
+		return fmt.Errorf("option --format %s: want warpforge, and not with --json", f.format)
+	}
 	exports, err := f.exports.parse(f)
 	if err != nil {
 		return err
@@ -85,6 +98,11 @@ func (a *app) run(ctx context.Context, f *runFlags) error {
 		return err
 	}
 	defer s.close()
+	if f.format != "" {
+		if f.lines, err = newRunLines(a.stdout, s); err != nil {
+			return err
+		}
+	}
 	began := time.Now()
 	result, err := a.runRounds(ctx, s, f, exports, tale)
 	if result.Steps == nil {
@@ -109,6 +127,10 @@ func (a *app) run(ctx context.Context, f *runFlags) error {
 	}
 	tale.close()
 	switch {
+	case f.lines != nil:
+		if printErr := f.lines.finish(result); printErr != nil {
+			return printErr
+		}
 	case f.asJSON && (err == nil || errors.Is(err, exec.ErrFailed)):
 		if printErr := a.printJSON(s.runDocument(result, images)); printErr != nil {
 			return printErr

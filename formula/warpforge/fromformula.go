@@ -174,6 +174,9 @@ func textList(texts []string) []Text {
 
 // checkStep reports what of a step a protoformula does not have.
 func (e *exporter) checkStep(s *formula.Step) {
+	if s.Action.Call != nil {
+		e.fail(s.Range, "%s calls a function, which warpforge does not know.", s.Addr)
+	}
 	if s.Cwd != "/" {
 		e.fail(s.Range, "A step of warpforge's starts in /, and %s in %s.", s.Addr, s.Cwd)
 	}

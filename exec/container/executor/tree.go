@@ -193,14 +193,17 @@ func (t *tree) mountDev() error {
 	)
 }
 
-// likeLower gives the upper directory the mode of the lower one: the merged
-// directory shows the upper one's.
+// likeLower gives the upper directory the mode and the mtime of the lower one: the
+// merged directory shows the upper one's.
 func likeLower(upper, lower string) error {
 	info, err := os.Stat(lower)
 	if err != nil {
 		return err
 	}
-	return os.Chmod(upper, info.Mode())
+	if err := os.Chmod(upper, info.Mode()); err != nil {
+		return err
+	}
+	return os.Chtimes(upper, info.ModTime(), info.ModTime())
 }
 
 // skeleton returns a directory with the mount points that later mounts need below
