@@ -186,5 +186,8 @@ func (d *destination) lookAtPath(overwrite bool) error {
 	case info.Mode().IsRegular():
 		return withHint(errors.New("there is a file already"), "Remove it, or write over it with --overwrite.")
 	}
-	return fmt.Errorf("there is something already: %s", info.Mode().Type())
+	if info.IsDir() {
+		return errors.New("there is a directory already, and it is a file that is written")
+	}
+	return errors.New("what is there already is neither a file nor a directory")
 }
