@@ -183,9 +183,6 @@ func (p *pool) exchange(ctx context.Context, one *process, line []byte) (json.Ra
 			one.stdin.Close()
 		}
 	}()
-	if p.reuse == 0 {
-		p.fill()
-	}
 	text, whole, err := p.read(one)
 	if !whole || !unwatch() {
 		p.end(ctx, one)
@@ -239,9 +236,7 @@ func (p *pool) end(ctx context.Context, one *process) {
 
 // judge says what a process that has ended meant.
 func (p *pool) judge(ctx context.Context, one *process, text []byte, bad *ProtocolError) (json.RawMessage, error) {
-	if p.reuse > 0 {
-		p.fill()
-	}
+	p.fill() // now that the call needs no time any more
 	logs := one.logs()
 	switch {
 	case ctx.Err() != nil:
