@@ -86,7 +86,7 @@ func run(t testing.TB, name string, args ...string) {
 	}
 }
 
-// TestTenMillion unpacks as many entries as may be, and one more.
+// TestTenMillion unpacks as many entries as may be, and then one more.
 func TestTenMillion(t *testing.T) {
 	n := 5_000
 	if os.Getenv("KILN_TEST_HEAVY") != "" {
@@ -96,16 +96,11 @@ func TestTenMillion(t *testing.T) {
 		return
 	}
 	l := Local(t, "")
-	// With the root and its directories they are just too many.
-	o := pack.BuildOptions{Name: "millions.tar", MaxEntries: int64(n)}
-	_, err := archive.Unpack(context.Background(), l, tarOfEmptyFiles(n), o)
+	_, err := archive.Unpack(context.Background(), l, tarOfEmptyFiles(n), pack.BuildOptions{Name: "millions.tar", MaxEntries: int64(n)})
+	// Before the last thousand since directories count too.
 	if err == nil || !strings.Contains(err.Error(), "allowed") || !strings.Contains(err.Error(), "millions.tar") {
 		t.Errorf("got %v", err)
 	}
+	t.Logf("%d entries: %d MiB at most", n, peakRSS(t)>>20)
 	NothingLeft(t, l)
-	n -= n/1000 + 1
-	rec, err := archive.Unpack(context.Background(), l, tarOfEmptyFiles(n-n%1000), o)
-	must(t, err)
-	t.Logf("%d entries: %d MiB at most", rec.Entries, peakRSS(t)>>20)
-	must(t, l.Remove(rec.ID))
 }
