@@ -36,6 +36,11 @@ func repository() Packtype {
 		},
 		Encode:      encodeGit,
 		EncodeLoses: LosesModes | LosesSpecial,
+		Tool: func(src, dst string) error {
+			return tool(dst, "git", "-c", "safe.directory=*", "-c", "core.protectNTFS=false", "--git-dir="+src, "--work-tree="+dst, "checkout", "-q", "-f", "HEAD", "--", ".")
+		},
+		// git itself makes no directory of an empty tree, and no empty trees.
+		ToolErs: map[string]bool{"dots": true, "unicode twins": true},
 		Unpack: func(ctx context.Context, l *warehouse.Local, src string, o pack.BuildOptions) (warehouse.Record, error) {
 			r, err := git.Open(src)
 			if err != nil {

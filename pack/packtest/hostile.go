@@ -27,7 +27,7 @@ func Hostile(t *testing.T, p Packtype) {
 		t.Run("refused "+name, func(t *testing.T) { p.refuses(t, c, p.Takes[name]) })
 	}
 	for name, entries := range accepted() {
-		t.Run("accepted "+name, func(t *testing.T) { p.accepts(t, entries) })
+		t.Run("accepted "+name, func(t *testing.T) { p.accepts(t, entries, p.ToolErs[name]) })
 	}
 	t.Run("limits", p.limits)
 	t.Run("swapped", p.swapped)
@@ -205,7 +205,7 @@ func printable(t *testing.T, err error) {
 	}
 }
 
-func (p Packtype) accepts(t *testing.T, entries []Entry) {
+func (p Packtype) accepts(t *testing.T, entries []Entry, toolErs bool) {
 	y := newYard(t)
 	entries = place(entries, y.dir)
 	src := tempDir(t) + "/packed"
@@ -216,6 +216,18 @@ func (p Packtype) accepts(t *testing.T, entries []Entry) {
 	must(t, err)
 	p.same(t, y.l, rec, want)
 	y.alive(t)
+	if p.Tool == nil || toolErs {
+		return
+	}
+	out := tempDir(t) + "/out"
+	if err := p.Tool(src, out); err != nil {
+		t.Logf("no second opinion: %v", err)
+		return
+	}
+	other, err := pack.Scan(context.Background(), out, p.options(t, ""))
+	if must(t, err); other.Tree != want.Tree {
+		t.Errorf("another tool unpacks %s, not %s", other.Tree, want.Tree)
+	}
 }
 
 // limits: entries, bytes, each by one too many.

@@ -3,9 +3,11 @@ package packtest
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
+	"strings"
 	"testing"
 
 	"github.com/kilnbuild/kiln/pack"
@@ -24,7 +26,13 @@ func image() Packtype {
 			run(t, "umoci", "new", "--image", dst+":t")
 			run(t, "umoci", "insert", "--rootless", "--image", dst+":t", dir, "/")
 		},
-		Encode:  encodeOCI,
+		Encode: encodeOCI,
+		Tool: func(src, dst string) error {
+			if err := tool(dst, "umoci", "unpack", "--rootless", "--image", src+":t", dst+".bundle"); err != nil {
+				return err
+			}
+			return errors.Join(os.Remove(dst), os.Rename(dst+".bundle/rootfs", dst))
+		},
 		Unpack:  unpackOCI,
 		Checked: true,
 		Loses:   LosesNanoseconds | LosesOwners | LosesLongPaths,
@@ -87,6 +95,7 @@ func layout(t testing.TB, dst string, layers ...[]byte) {
 	}
 	config := blob("config.v1+json", []byte(`{"architecture":"`+runtime.GOARCH+`","os":"linux","rootfs":{"type":"layers","diff_ids":[`+diffs+`]}}`))
 	manifest := blob("manifest.v1+json", []byte(`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":`+config+`,"layers":[`+descs+`]}`))
-	put(t, dst+"/index.json", []byte(`{"schemaVersion":2,"manifests":[`+manifest+`]}`))
+	named := strings.TrimSuffix(manifest, "}") + `,"annotations":{"org.opencontainers.image.ref.name":"t"}}`
+	put(t, dst+"/index.json", []byte(`{"schemaVersion":2,"manifests":[`+named+`]}`))
 	put(t, dst+"/oci-layout", []byte(`{"imageLayoutVersion":"1.0.0"}`))
 }

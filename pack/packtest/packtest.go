@@ -29,6 +29,11 @@ type Packtype struct {
 	// whatever they are; hostile ones too. It skips the test for one that this form
 	// cannot express. It is nil if the form can express none of that.
 	Encode func(t testing.TB, dst string, entries ...Entry)
+	// Tool unpacks what Encode left at src to dst, at which there is nothing, as a
+	// second opinion; it may be nil. It need not take all names: then it says so.
+	// ToolErs has the names of those filesets that come out of it otherwise.
+	Tool    func(src, dst string) error
+	ToolErs map[string]bool
 	// EncodeLoses says what of entries Encode does not keep.
 	EncodeLoses Loss
 	// Unpack makes a ware of what Pack or Encode left at src.

@@ -3,6 +3,7 @@ package packtest
 import (
 	"archive/tar"
 	"context"
+	"fmt"
 	"io"
 	"os"
 	osexec "os/exec"
@@ -41,6 +42,9 @@ func tarball(packtype string) Packtype {
 			run(t, "tar", "--format=posix", "--sparse", "--xattrs", "--pax-option=delete=atime,delete=ctime", "-C", dir, "-cf", dst, ".")
 		},
 		Encode: encodeTar,
+		Tool: func(src, dst string) error {
+			return tool(dst, "tar", "--no-same-owner", "-C", dst, "-xpf", src)
+		},
 		Unpack: unpack,
 	}
 }
@@ -74,6 +78,19 @@ func unpack(ctx context.Context, l *warehouse.Local, src string, o pack.BuildOpt
 	}
 	defer f.Close()
 	return archive.Unpack(ctx, l, f, o)
+}
+
+// tool runs a command that fills the new directory dst.
+func tool(dst, name string, args ...string) error {
+	if err := os.Mkdir(dst, 0o755); err != nil {
+		return err
+	}
+	cmd := osexec.Command(name, args...)
+	cmd.Dir = dst
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w\n%q", name, err, out)
+	}
+	return os.Chmod(dst, 0o755)
 }
 
 func run(t testing.TB, name string, args ...string) {

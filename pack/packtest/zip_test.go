@@ -30,8 +30,12 @@ func zipped() Packtype {
 		},
 		Encode:      encodeZip,
 		EncodeLoses: LosesNanoseconds | LosesSpecial,
-		Unpack:      unpack,
-		Loses:       LosesNanoseconds | LosesSpecial | LosesOwners | LosesRoot | LosesLongPaths,
+		Tool:        func(src, dst string) error { return tool(dst, "unzip", "-q", src) },
+		// unzip changes names that are not UTF-8, and leaves directories that were made
+		// for what is in them as they are.
+		ToolErs: map[string]bool{"terminal escapes": true, "children first": true},
+		Unpack:  unpack,
+		Loses:   LosesNanoseconds | LosesSpecial | LosesOwners | LosesRoot | LosesLongPaths,
 	}
 }
 
