@@ -86,7 +86,7 @@ func tool(dst, name string, args ...string) error {
 		return err
 	}
 	cmd := osexec.Command(name, args...)
-	cmd.Dir = dst
+	cmd.Dir, cmd.Env = dst, append(os.Environ(), "LC_ALL=C.UTF-8")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%s: %w\n%q", name, err, out)
 	}
