@@ -97,9 +97,9 @@ func (l *Layout) one(list []v1.Descriptor, platform string) (v1.Descriptor, erro
 func some(names []string) string {
 	slices.Sort(names)
 	if len(names) > 10 {
-		return strings.Join(names[:10], ", ") + fmt.Sprintf(" and %d more", len(names)-10)
+		return plain(strings.Join(names[:10], ", ")) + fmt.Sprintf(" and %d more", len(names)-10)
 	}
-	return strings.Join(names, ", ")
+	return plain(strings.Join(names, ", "))
 }
 
 // Open opens a blob of the layout.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -56,7 +57,7 @@ func Load(ctx context.Context, from Blobs, root v1.Descriptor, platform string) 
 	for range maxNesting {
 		m, err := readManifest(ctx, from, root)
 		if err != nil {
-			return nil, fmt.Errorf("manifest %s: %w", root.Digest, err)
+			return nil, fmt.Errorf("manifest %s: %w", plain(root.Digest.String()), err)
 		}
 		if m.Manifests == nil {
 			img, err := m.image(ctx, from, root.Digest)
@@ -64,17 +65,26 @@ func Load(ctx context.Context, from Blobs, root v1.Descriptor, platform string) 
 				err = img.fits(platform)
 			}
 			if err != nil {
-				return nil, fmt.Errorf("manifest %s: %w", root.Digest, err)
+				return nil, fmt.Errorf("manifest %s: %w", plain(root.Digest.String()), err)
 			}
 			return img, nil
 		}
 		next, err := choose(&v1.Index{Manifests: m.Manifests}, platform)
 		if err != nil {
-			return nil, fmt.Errorf("index %s: %w", root.Digest, err)
+			return nil, fmt.Errorf("index %s: %w", plain(root.Digest.String()), err)
 		}
 		root = next
 	}
-	return nil, fmt.Errorf("index %s: indexes lie in one another more than %d deep", root.Digest, maxNesting)
+	return nil, fmt.Errorf("index %s: indexes lie in one another more than %d deep", plain(root.Digest.String()), maxNesting)
+}
+
+// plain returns s, quoted if it is not what it should be: it comes from afar and goes to
+// a terminal.
+func plain(s string) string {
+	if quoted := strconv.Quote(s); quoted != `"`+s+`"` {
+		return quoted
+	}
+	return s
 }
 
 // manifest is any of the documents that lead to an image.
@@ -135,15 +145,15 @@ func (m *manifest) image(ctx context.Context, from Blobs, of digest.Digest) (*Im
 	}
 	data, err := readBlob(ctx, from, m.Config, maxConfig)
 	if err != nil {
-		return nil, fmt.Errorf("configuration %s: %w", m.Config.Digest, err)
+		return nil, fmt.Errorf("configuration %s: %w", plain(m.Config.Digest.String()), err)
 	}
 	img := &Image{Digest: of}
 	if err := img.configure(data, len(m.Layers)); err != nil {
-		return nil, fmt.Errorf("configuration %s: %w", m.Config.Digest, err)
+		return nil, fmt.Errorf("configuration %s: %w", plain(m.Config.Digest.String()), err)
 	}
 	for i, d := range m.Layers {
 		if err := checkLayer(d); err != nil {
-			return nil, fmt.Errorf("layer %s: %w", d.Digest, err)
+			return nil, fmt.Errorf("layer %s: %w", plain(d.Digest.String()), err)
 		}
 		img.Layers[i].Digest, img.Layers[i].Size, img.Layers[i].desc = d.Digest, d.Size, d
 		img.Layers[i].open = func(ctx context.Context) (io.ReadCloser, error) { return from.Open(ctx, d) }
@@ -196,7 +206,7 @@ func (img *Image) fits(platform string) error {
 		got.Variant, want.Variant = "", ""
 	}
 	if !samePlatform(got, want) {
-		return fmt.Errorf("it is for %s and not for %s; platform = %q takes it all the same", platformOf(&img.Config.Platform), platform, platformOf(&img.Config.Platform))
+		return fmt.Errorf("it is for %s and not for %s; platform = %q takes it all the same", plain(platformOf(&img.Config.Platform)), platform, platformOf(&img.Config.Platform))
 	}
 	return nil
 }

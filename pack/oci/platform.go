@@ -80,7 +80,7 @@ func choose(index *v1.Index, platform string) (v1.Descriptor, error) {
 		return v1.Descriptor{}, fmt.Errorf("it is an index of %d images that do not say for which platform they are: name one by its digest", len(unmarked))
 	}
 	slices.Sort(has)
-	return v1.Descriptor{}, fmt.Errorf("it has no image for %s; it has %s", platform, strings.Join(has, ", "))
+	return v1.Descriptor{}, fmt.Errorf("it has no image for %s; it has %s", platform, plain(strings.Join(has, ", ")))
 }
 
 func samePlatform(a, b v1.Platform) bool {
