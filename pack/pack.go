@@ -52,6 +52,8 @@ var (
 	ErrChanged = errors.New("changed while it was read")
 	// ErrCorrupt says that a fileset in the warehouse is not what its id says.
 	ErrCorrupt = errors.New("is not what its id says")
+	// ErrRatio says that a packed form holds suspiciously much more than its size.
+	ErrRatio = errors.New("it may be a bomb")
 	// ErrLayered says that a directory to adopt is not complete by itself: it
 	// refers to lower layers of an overlay. Ingest the merged view instead.
 	ErrLayered = errors.New("refers to a lower layer of an overlay")

@@ -68,7 +68,7 @@ func (b *Builder) inRatio() error {
 		return nil
 	}
 	if packed := b.o.Packed(); written/b.o.MaxRatio > packed {
-		return fmt.Errorf("%d bytes of the archive hold %d bytes of files by now, more than %d times as many: it may be a bomb", packed, written, b.o.MaxRatio)
+		return fmt.Errorf("%w: %d bytes of the archive hold %d bytes of files by now, more than %d times as many", ErrRatio, packed, written, b.o.MaxRatio)
 	}
 	return nil
 }

@@ -127,10 +127,12 @@ func (p *packer) unpack(ctx context.Context, w *formula.Ware, dl *download, prog
 		return warehouse.WareID{}, err
 	}
 	o := pack.Options{Filters: filters, Progress: progress.entries()}
+	build := pack.BuildOptions{Options: o, Strip: w.Source.Strip, Name: redactURL(w.Source.URL), MaxBytes: p.o.MaxDownload}
+	if w.Source.SHA256 != "" {
+		build.MaxRatio = -1 // the formula vouches for the bytes
+	}
 	unpacked, err := unpackArchive(dl, w.Source.Strip, func() error {
-		r, err := archive.Unpack(ctx, p.o.Warehouse, dl.file, pack.BuildOptions{
-			Options: o, Strip: w.Source.Strip, Name: redactURL(w.Source.URL), MaxBytes: p.o.MaxDownload,
-		})
+		r, err := archive.Unpack(ctx, p.o.Warehouse, dl.file, build)
 		id = r.ID
 		return err
 	})

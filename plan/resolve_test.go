@@ -22,6 +22,7 @@ import (
 	"github.com/kilnbuild/kiln/formula"
 	"github.com/kilnbuild/kiln/pack"
 	"github.com/kilnbuild/kiln/warehouse"
+	"github.com/klauspost/compress/zstd"
 )
 
 // project is a formula's directory beside a world, and what it is resolved with.
@@ -334,6 +335,31 @@ func TestResolveZip(t *testing.T) {
 	if p.Wares["ware.zip"] == p.Wares["ware.jar"] {
 		t.Error("the archive was not unpacked")
 	}
+}
+
+// TestResolveRatio: an archive of almost nothing but zeros is a bomb, unless the formula
+// says which bytes it means.
+func TestResolveRatio(t *testing.T) {
+	var packed bytes.Buffer
+	z, err := zstd.NewWriter(&packed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tw := tar.NewWriter(z)
+	err = tw.WriteHeader(&tar.Header{Name: "zeros", Mode: 0o644, Size: pack.RatioFloor + 1, Typeflag: tar.TypeReg})
+	for n := 0; n <= pack.RatioFloor && err == nil; n += 1 << 20 {
+		_, err = tw.Write(make([]byte, min(1<<20, pack.RatioFloor+1-n)))
+	}
+	if err := errors.Join(err, tw.Close(), z.Close()); err != nil {
+		t.Fatal(err)
+	}
+	base := serve(t, func(w http.ResponseWriter, r *http.Request) { w.Write(packed.Bytes()) })
+	pr := newProject(t, map[string]formula.Source{"ware.z": {Kind: formula.SourceURL, URL: base + "/z.tar.zst"}})
+	if diags := pr.fail(); !strings.Contains(diags.Error(), "bomb") || !strings.Contains(diags.Error(), "sha256") || !strings.Contains(diags.Error(), `"zeros"`) {
+		t.Errorf("got %v", diags)
+	}
+	pr.formula.Wares[0].Source.SHA256 = hexSum(packed.String())
+	pr.resolve()
 }
 
 // TestResolveArchive: an archive becomes the ware that its content is, whatever

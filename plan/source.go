@@ -6,6 +6,7 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/kilnbuild/kiln/formula"
+	"github.com/kilnbuild/kiln/pack"
 	"github.com/kilnbuild/kiln/warehouse"
 )
 
@@ -70,6 +71,8 @@ func failDiag(w *formula.Ware, err error) *hcl.Diagnostic {
 		if w.Source.Kind == formula.SourceGit {
 			hint = " A commit does not change: the lock file was edited, or made by a kiln that read it otherwise. To believe the repository, run kiln update " + w.Addr + "."
 		}
+	case errors.Is(err, pack.ErrRatio):
+		hint = " If it is right that it holds so much, say with sha256 which bytes are meant."
 	case errors.Is(err, warehouse.ErrMissing), errors.Is(err, ErrUnavailable):
 		summary = "Ware unavailable"
 	}
