@@ -46,6 +46,9 @@ func ParseImageRef(text string) (ImageRef, error) {
 		path, name, err := localImage(rest)
 		return ImageRef{Archive: path, Name: name}, err
 	}
+	if rest, ok := strings.CutPrefix(text, "oci:"); ok {
+		return ImageRef{}, fmt.Errorf("an OCI layout is written oci-layout:%s, and an image called oci docker.io/library/oci", rest)
+	}
 	if scheme, _, ok := strings.Cut(text, "://"); ok {
 		return ImageRef{}, fmt.Errorf("a reference begins with the registry's name, without %s://", scheme)
 	}

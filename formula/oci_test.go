@@ -30,7 +30,7 @@ func TestParseImageRef(t *testing.T) {
 		}
 	}
 	for _, text := range []string{
-		":14", "a//b", "/a", "a/", "A/b", "a:b:c", "a b", "a@sha256:", "a@md5:00", "a@" + sum + "@" + sum,
+		":14", "oci:dir:tag", "oci:dir", "a//b", "/a", "a/", "A/b", "a:b:c", "a b", "a@sha256:", "a@md5:00", "a@" + sum + "@" + sum,
 		"https://a/b", "host:port/x", "x.y:123456/z", strings.Repeat("a", 256), "a\n", "../a", "[::1/x", "x:" + strings.Repeat("t", 129),
 	} {
 		if got, err := ParseImageRef(text); err == nil {

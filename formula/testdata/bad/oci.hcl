@@ -1,4 +1,5 @@
 ware "scheme" { oci = "docker://gcc:14" } # ERROR: Invalid image reference
+ware "layout" { oci = "oci:dir:tag" } # ERROR: Invalid image reference
 ware "capital" { oci = "docker.io/library/GCC" } # ERROR: Invalid image reference
 ware "tag" { oci = "gcc:" } # ERROR: Invalid image reference
 ware "digest" { oci = "gcc@sha256:12" } # ERROR: Invalid image reference
