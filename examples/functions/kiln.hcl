@@ -68,8 +68,7 @@ function "rank" {
     "/runners" = ware.runners
     "/modules" = step.modules.all
   }
-  exec   = ["/usr/bin/node", "/runners/runner.mjs", "/modules/rank.mjs"]
-  memory = "512MiB"
+  exec = ["/usr/bin/node", "/runners/runner.mjs", "/modules/rank.mjs"]
 }
 
 function "summary" {

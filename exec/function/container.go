@@ -192,7 +192,7 @@ func (o *settings) settle(l *launch) (notes []string, err error) {
 	return notes, nil
 }
 
-// unenforced says why a limit that was asked for cannot be had.
+// unenforced says why a limit that was asked for cannot be had without BestEffort.
 func unenforced(limit string, why error) error {
-	return fmt.Errorf("the limit of %s cannot be enforced here: %w\nRun it as root, or under systemd-run --user --scope -p Delegate=yes; or accept less with function.BestEffort", limit, why)
+	return fmt.Errorf("the limit of %s cannot be enforced here: %w (it can be for root, or under systemd-run --user --scope -p Delegate=yes)", limit, why)
 }
