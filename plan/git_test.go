@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"net/http"
 	"net/http/cgi"
 	"net/http/httptest"
 	"os"
 	osexec "os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/kilnbuild/kiln/formula"
@@ -309,5 +311,63 @@ func TestGitWare(t *testing.T) {
 	rec, err := GitWare(t.Context(), up, "main", pr.options)
 	if err != nil || rec.ID.String() != "git:"+git("rev-parse", "HEAD") || rec.Tree.Packtype != "tree" || rec.Entries != 2 {
 		t.Errorf("%+v, %v", rec, err)
+	}
+}
+
+// TestGitKilledWhileFetching: kill -9 in the middle of a pack, then two at once.
+func TestGitKilledWhileFetching(t *testing.T) {
+	root := t.TempDir()
+	run := gitRepo(t, filepath.Join(root, "up.git"), map[string]string{"a": strings.Repeat("1", 1000)})
+	behind := gitServer(t, root)
+	var whole atomic.Bool
+	half := make(chan struct{}, 1)
+	base := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		req, err := http.NewRequestWithContext(r.Context(), r.Method, behind+r.URL.String(), r.Body)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		req.Header, req.ContentLength = r.Header, r.ContentLength
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return
+		}
+		defer resp.Body.Close()
+		w.Header().Set("Content-Type", resp.Header.Get("Content-Type"))
+		body, _ := io.ReadAll(resp.Body)
+		if at := bytes.Index(body, []byte("PACK")); at >= 0 && !whole.Load() {
+			w.Write(body[:at+20])
+			w.(http.Flusher).Flush()
+			half <- struct{}{}
+			<-r.Context().Done()
+			return
+		}
+		w.Write(body)
+	})
+	pr := newProject(t, nil)
+	start := func() *osexec.Cmd {
+		cmd := osexec.Command(os.Args[0])
+		cmd.Env = append(os.Environ(), killedEnv+"="+pr.world.dir+" "+base+"/up.git")
+		cmd.Stderr = os.Stderr
+		must(t, cmd.Start())
+		return cmd
+	}
+	cmd := start()
+	<-half
+	must(t, cmd.Process.Kill())
+	_ = cmd.Wait()
+	left := filepath.Join(pr.world.dir, "cache/git/*/objects/pack/tmp_*")
+	if _, err := os.Stat(filepath.Join(pr.dir, LockName)); err == nil {
+		t.Error("a lock file was written")
+	}
+	whole.Store(true)
+	first, second := start(), start()
+	must(t, first.Wait())
+	must(t, second.Wait())
+	if files, _ := filepath.Glob(left); len(files) != 0 {
+		t.Errorf("left %v", files)
+	}
+	if !strings.Contains(pr.lockText(), run("rev-parse", "HEAD")) {
+		t.Errorf("locked %s", pr.lockText())
 	}
 }

@@ -37,8 +37,12 @@ func resolveOnce(dir, url string) error {
 		return err
 	}
 	defer l.Close()
+	source := formula.Source{Kind: formula.SourceURL, URL: url}
+	if strings.HasSuffix(url, ".git") {
+		source = formula.Source{Kind: formula.SourceGit, Git: url}
+	}
 	p, diags := Resolve(context.Background(), &formula.Formula{Dir: filepath.Join(dir, "project"), Wares: []*formula.Ware{
-		{Addr: "ware.a", Source: formula.Source{Kind: formula.SourceURL, URL: url}},
+		{Addr: "ware.a", Source: source},
 	}}, ResolveOptions{Warehouse: l, CacheDir: filepath.Join(dir, "cache")})
 	if diags.HasErrors() {
 		return diags
