@@ -156,6 +156,7 @@ func TestWriteVectors(t *testing.T) {
 
 // TestWriteSecondOpinion has other programs unpack what was written.
 func TestWriteSecondOpinion(t *testing.T) {
+	t.Setenv("LC_ALL", "C.UTF-8") // else bsdtar cannot write the names
 	ctx := context.Background()
 	for _, tool := range []string{"tar", "bsdtar"} {
 		for name, f := range formats {
