@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"path/filepath"
 	"strings"
 
 	"github.com/kilnbuild/kiln/formula"
@@ -145,9 +144,4 @@ func (src *sources) fetchFrom(ctx context.Context, s *source, addr string) error
 		return errors.Join(mismatchError{fmt.Errorf("%s: %w", redactURL(at), err)}, src.o.Warehouse.Remove(s.id))
 	}
 	return nil
-}
-
-// isLocal reports whether an address is of this machine.
-func isLocal(addr string) bool {
-	return strings.HasPrefix(addr, "file://") || strings.HasPrefix(addr, "ca+file://") || filepath.IsAbs(addr)
 }

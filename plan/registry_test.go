@@ -139,7 +139,7 @@ func TestRegistry(t *testing.T) {
 	l.Tag("v2", next)
 	push(t, l, "v2", addr+"/a/b:v1")
 	pr.formula.Wares[0].Source.Platform = "linux/arm64"
-	p, _ = pr.resolve()
+	pr.resolve()
 	if c.paths["a/b/manifests/v1"] != 0 || !strings.Contains(pr.lockText(), `"`+arm.Digest.String()+`"`) || c.blobs() != 2 {
 		t.Errorf("another platform: asked %v, locked\n%s", c.paths, pr.lockText())
 	}

@@ -45,13 +45,12 @@ type shapeField struct {
 }
 
 var (
-	shapes      sync.Map // reflect.Type → *shape
-	shapesMu    sync.Mutex
-	marshaler   = reflect.TypeFor[json.Marshaler]()
-	texter      = reflect.TypeFor[encoding.TextMarshaler]()
-	zeroer      = reflect.TypeFor[interface{ IsZero() bool }]()
-	jsonNumber  = reflect.TypeFor[json.Number]()
-	opaqueShape = &shape{}
+	shapes     sync.Map // reflect.Type → *shape
+	shapesMu   sync.Mutex
+	marshaler  = reflect.TypeFor[json.Marshaler]()
+	texter     = reflect.TypeFor[encoding.TextMarshaler]()
+	zeroer     = reflect.TypeFor[interface{ IsZero() bool }]()
+	jsonNumber = reflect.TypeFor[json.Number]()
 )
 
 func shapeOf(t reflect.Type) *shape {
