@@ -7,6 +7,7 @@
 // a few pages, no start-up code. It must run with descriptor 3 on its own
 // executable and 4 on the control socket, and nothing else above 2 that the
 // command may not have.
+#include <asm/ioctls.h>
 #include <linux/errno.h>
 #include <linux/fcntl.h>
 #include <linux/filter.h>
@@ -194,6 +195,9 @@ __attribute__((used)) static void enter(void)
 	if (!argv[0])
 		report('M', EINVAL);
 
+	// Libcontainer made the process the leader of a session of its own. Where it was given a
+	// terminal, for a person's shell, that becomes the session's: a shell then has job control.
+	call3(__NR_ioctl, 0, TIOCSCTTY, 0);
 	if ((err = call3(__NR_chdir, cwd, 0, 0)))
 		report('C', failed(err));
 	if ((err = call(__NR_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0)))

@@ -197,7 +197,7 @@ func (x *Executor) Prepare(j wire.Job) error { return x.send(wire.KindPrepare, j
 
 // PrepareWith prepares a job that comes with files: its stdin, its stdout, and the
 // cgroup.procs of groups that its processes are to be in. They stay open here. What
-// the job writes to stderr is its log.
+// the job writes to stderr is its log, or with a Terminal goes there.
 func (x *Executor) PrepareWith(j wire.Job, files []*os.File) error {
 	x.filesM.Lock()
 	defer x.filesM.Unlock()

@@ -76,6 +76,9 @@ func (x *executor) prepare(spec wire.Job, files []*os.File) (*job, error) {
 	s := streams{stdout: writer, stderr: writer, uid: spec.UID, gid: spec.GID}
 	if len(files) >= 2 {
 		s.stdin, s.stdout, s.groups = files[0], files[1], files[2:]
+		if spec.Terminal {
+			s.stderr = s.stdout
+		}
 	}
 	j.box, err = create("job-"+id, config, x.enter, s)
 	if err != nil {
