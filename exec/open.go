@@ -27,27 +27,32 @@ func (r *run) openBackend() error {
 }
 
 func (r *run) openContainer() (backend, error) {
-	if r.Binaries == nil {
+	x, err := startExecutor(&r.Options, r.wares.hosts)
+	if err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// startExecutor starts an executor whose jobs may have mounted what is in h.
+func startExecutor(o *Options, h *hosts) (*container.Executor, error) {
+	if o.Binaries == nil {
 		return nil, errors.New("no executor was given")
 	}
-	binaries, err := r.Binaries()
+	binaries, err := o.Binaries()
 	if err != nil {
 		return nil, fmt.Errorf("load executor: %w", err)
 	}
 	var id [8]byte
 	rand.Read(id[:])
-	maxPIDs := r.MaxPIDs
+	maxPIDs := o.MaxPIDs
 	if maxPIDs == 0 {
 		maxPIDs = defaultMaxPIDs()
 	}
-	x, err := container.Start(container.Config{
-		Binaries: binaries, Warehouse: r.Warehouse.Dir(), Run: hex.EncodeToString(id[:]), MaxPIDs: maxPIDs,
-		Hosts: r.wares.hosts.paths, Network: r.wares.hosts.network,
+	return container.Start(container.Config{
+		Binaries: binaries, Warehouse: o.Warehouse.Dir(), Run: hex.EncodeToString(id[:]), MaxPIDs: maxPIDs,
+		Hosts: h.paths, Network: h.network,
 	})
-	if err != nil {
-		return nil, err
-	}
-	return x, nil
 }
 
 func defaultMaxPIDs() uint64 {

@@ -28,6 +28,7 @@ var verbs = []func(*app) *cobra.Command{
 	newFetchCmd,
 	newDoctorCmd,
 	newSpecCmd,
+	newShellCmd,
 	newCallCmd,
 	newFunctionCmd,
 	newWareCmd,
