@@ -8,7 +8,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
-	"sync/atomic"
+	"sync"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -59,7 +59,7 @@ func ArchiveName(ref string) (string, error) {
 // Push uploads the image to a registry as ref, REGISTRY/REPOSITORY[:TAG]. What the registry has is
 // not sent again. Credentials are those that docker login keeps, or the helpers it
 // names. It speaks plain http with this machine alone. progress, which may be nil, is
-// told how many bytes have been sent.
+// told how many bytes have been sent, one call at a time.
 func (img *Image) Push(ctx context.Context, ref string, progress func(int64)) error {
 	tag, err := parseReference(ref)
 	if err != nil {
@@ -119,7 +119,17 @@ func isLoopback(host string) bool {
 type pushed struct {
 	*Image
 	progress func(int64)
-	sent     atomic.Int64
+
+	mu   sync.Mutex // layers are sent side by side; progress is told one at a time
+	sent int64
+}
+
+// tell tells progress of n more bytes.
+func (p *pushed) tell(n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.sent += int64(n)
+	p.progress(p.sent)
 }
 
 func (p *pushed) RawConfigFile() ([]byte, error)      { return p.Config, nil }
@@ -161,6 +171,6 @@ type countedReader struct {
 
 func (c *countedReader) Read(p []byte) (int, error) {
 	n, err := c.ReadCloser.Read(p)
-	c.of.progress(c.of.sent.Add(int64(n)))
+	c.of.tell(n)
 	return n, err
 }
