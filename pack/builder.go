@@ -16,8 +16,10 @@ import (
 // Limits of what a Builder makes, unless BuildOptions sets others: far above any
 // toolchain or image layer, far below what fills a disk by mistake.
 const (
-	DefaultMaxBytes   = 64 << 30
-	DefaultMaxEntries = 10_000_000
+	DefaultMaxBytes = 64 << 30
+	// DefaultMaxEntries is as many as a Builder holds in 2 GiB: it keeps some 500
+	// bytes of each until Commit.
+	DefaultMaxEntries = 4_000_000
 
 	maxDepth = 10_000 // components of a path; a system call takes 2,048 at most
 	// DefaultMaxRatio is a little below what deflate can reach at all, 1032.
