@@ -37,14 +37,11 @@ func Container[A, B any](command []string, options ...Option) (*ContainerFunc[A,
 		return nil, errors.New("a container needs a command")
 	}
 	c := &ContainerFunc[A, B]{in: o.in, out: o.out, head: requestHead(o.in, o.out)}
-	l, err := o.launch(command)
-	if err != nil {
+	var e engine
+	if e, c.notes, err = o.own(command); err != nil {
 		return nil, err
 	}
-	if c.notes, err = o.settle(l); err != nil {
-		return nil, err
-	}
-	c.pool = newPool(o, l)
+	c.pool = newPool(o, e)
 	return c, nil
 }
 
@@ -86,6 +83,19 @@ func (c *ContainerFunc[A, B]) Execute(ctx context.Context, input A) (B, error) {
 		return none, err
 	}
 	return decode[B](output, c.out)
+}
+
+// own returns the engine of kiln's own containers, and notes.
+func (o *settings) own(command []string) (engine, []string, error) {
+	l, err := o.launch(command)
+	if err != nil {
+		return nil, nil, err
+	}
+	notes, err := o.settle(l)
+	if err != nil {
+		return nil, nil, err
+	}
+	return &own{o.box, l}, notes, nil
 }
 
 // launch says how the command is started, with every ware checked.

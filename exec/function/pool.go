@@ -15,12 +15,12 @@ import (
 // A pool makes the processes of one executor and gives each call one of its own.
 type pool struct {
 	*settings
-	launching *launch
-	slots     chan struct{} // one for each call that may run
-	limit     int64         // of memory, for errors
-	ctx       context.Context
-	cancel    context.CancelCauseFunc
-	under     sync.WaitGroup // calls and launches under way
+	engine engine
+	slots  chan struct{} // one for each call that may run
+	limit  int64         // of memory, for errors
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	under  sync.WaitGroup // calls and launches under way
 
 	mu     sync.Mutex
 	idle   []*process // started and waiting for a request, oldest first
@@ -28,8 +28,8 @@ type pool struct {
 	closed bool
 }
 
-func newPool(o *settings, l *launch) *pool {
-	p := &pool{settings: o, launching: l, slots: make(chan struct{}, o.workers), limit: o.limits.Memory}
+func newPool(o *settings, e engine) *pool {
+	p := &pool{settings: o, engine: e, slots: make(chan struct{}, o.workers), limit: o.limits.Memory}
 	p.ctx, p.cancel = context.WithCancelCause(context.Background())
 	p.fill()
 	return p
@@ -61,7 +61,7 @@ func (p *pool) fill() {
 	for range n {
 		go func() {
 			defer p.under.Done()
-			made, err := p.box.launch(p.ctx, p.launching)
+			made, err := p.engine.launch(p.ctx)
 			p.mu.Lock()
 			p.making--
 			if err == nil && !p.closed {
@@ -83,7 +83,7 @@ func (p *pool) take(ctx context.Context) (*process, error) {
 		p.mu.Lock()
 		if len(p.idle) == 0 {
 			p.mu.Unlock()
-			return p.box.launch(ctx, p.launching)
+			return p.engine.launch(ctx)
 		}
 		first := p.idle[0]
 		p.idle = p.idle[1:]
@@ -123,6 +123,7 @@ func (p *pool) close() {
 		one.finish()
 	}
 	p.under.Wait()
+	p.engine.wait()
 }
 
 // call sends one request and returns the output in its response.

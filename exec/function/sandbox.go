@@ -21,7 +21,7 @@ type Sandbox struct {
 
 	mu        sync.Mutex
 	next      int64
-	processes map[int64]*process
+	processes map[int64]*boxed
 	groups    []*container.Group // that the kernel was not done with
 	gone      error              // set when the executor has ended
 	drained   chan struct{}
@@ -48,7 +48,7 @@ func OpenWith(l *warehouse.Local, b container.Binaries) (*Sandbox, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open sandbox: %w", err)
 	}
-	s := &Sandbox{local: l, x: x, processes: map[int64]*process{}, drained: make(chan struct{})}
+	s := &Sandbox{local: l, x: x, processes: map[int64]*boxed{}, drained: make(chan struct{})}
 	go s.dispatch()
 	return s, nil
 }
@@ -120,14 +120,14 @@ func (s *Sandbox) why(err error) error {
 	return err
 }
 
-func (s *Sandbox) process(id int64) *process {
+func (s *Sandbox) process(id int64) *boxed {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.processes[id]
 }
 
 // enroll gives a process its id. The error says why the sandbox is gone.
-func (s *Sandbox) enroll(p *process) error {
+func (s *Sandbox) enroll(p *boxed) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.gone != nil {
@@ -140,7 +140,7 @@ func (s *Sandbox) enroll(p *process) error {
 }
 
 // forget removes a process that is over, and its group.
-func (s *Sandbox) forget(p *process) {
+func (s *Sandbox) forget(p *boxed) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.processes, p.id)
