@@ -5,7 +5,7 @@
 # make check   what must hold before a change lands: format, vet, staticcheck, race
 # make self    kiln builds kiln in its own containers, and prints the ware id
 # make test-self  that it does so the same way everywhere: takes minutes
-# make test-docker  an image starts under a Docker Engine: needs root and dockerd
+# make test-docker  images and functions under a Docker Engine: needs root and dockerd
 # make bench   benchmarks, three times each
 # make steps   trivial steps, timed as whole processes (needs busybox-static, bc)
 #
@@ -78,7 +78,7 @@ test-self: build
 	KILN_TEST_SELF=1 go test -v -count=1 -timeout=1h -run=Self ./examples/self
 
 test-docker: build
-	KILN_TEST_DOCKER=1 go test -v -count=1 -timeout=5m ./examples/image
+	KILN_TEST_DOCKER=1 go test -v -count=1 -timeout=5m -run=Docker ./examples/image ./exec/function
 
 bench: build
 	go test -run='^$$' -bench=. -benchmem -count=3 ./...

@@ -27,7 +27,7 @@ type ContainerFunc[A, B any] struct {
 // Container returns an executor around a command that speaks the protocol: a request
 // on stdin, a response on stdout, logs on stderr. The command runs without a network,
 // on a root that it cannot write to, as user 1000, and with limits. It must be given
-// In and Root. The wares it names are checked here, once.
+// In and Root, or Image. What it names is checked here, once.
 func Container[A, B any](command []string, options ...Option) (*ContainerFunc[A, B], error) {
 	o, err := collect(options)
 	if err != nil {
@@ -38,7 +38,12 @@ func Container[A, B any](command []string, options ...Option) (*ContainerFunc[A,
 	}
 	c := &ContainerFunc[A, B]{in: o.in, out: o.out, head: requestHead(o.in, o.out)}
 	var e engine
-	if e, c.notes, err = o.own(command); err != nil {
+	if o.image != "" {
+		e, c.notes, err = o.docker(command)
+	} else {
+		e, c.notes, err = o.own(command)
+	}
+	if err != nil {
 		return nil, err
 	}
 	c.pool = newPool(o, e)

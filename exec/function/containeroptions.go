@@ -10,12 +10,12 @@ import (
 	"github.com/kilnbuild/kiln/warehouse"
 )
 
-// In says in which sandbox the containers are made. Every container needs it.
+// In says in which sandbox the containers are made. Containers of wares need it.
 func In(s *Sandbox) Option {
 	return func(o *settings) { o.box = s; o.set("In", nil) }
 }
 
-// Root is the ware at "/": an interpreter and what it needs. Every container needs it.
+// Root is the ware at "/": an interpreter and what it needs.
 func Root(id warehouse.WareID) Option {
 	return func(o *settings) { o.root = id; o.set("Root", nil) }
 }
@@ -150,10 +150,17 @@ func RecycleAt(bytes int64) Option {
 	return func(o *settings) { o.recycle = bytes; o.set("RecycleAt", positive(bytes)) }
 }
 
-// Image is for an image of Docker's in place of Root. It is not there yet: making the
-// executor fails. A ware of the image, as Root, runs without Docker.
-func Image(name string) Option {
+// Image is an image of Docker's in place of Root: the command runs in its containers,
+// through the docker command, in place of the image's entrypoint. Nothing is pulled.
+// Dir and Mount are then bind mounts on the daemon's machine, of what is there when
+// the command runs; Mount needs In, which says where wares are.
+func Image(ref string) Option {
 	return func(o *settings) {
-		o.set("Image", errors.New("functions do not run in Docker yet: have "+name+" as a ware (oci = …) and give it as Root"))
+		var err error
+		if ref == "" {
+			err = errors.New("an image needs a name")
+		}
+		o.image = ref
+		o.set("Image", err)
 	}
 }

@@ -33,12 +33,14 @@ var compileProbe = sync.OnceValues(func() ([]byte, error) {
 	return os.ReadFile(dir + "/probe")
 })
 
-// A fixture is a sandbox with a root ware that holds the probe, and a log.
+// A fixture is a sandbox with a root ware that holds the probe, and a log. Under
+// TestDocker its probe is in an image of Docker's.
 type fixture struct {
 	testing.TB
 	box   *Sandbox
 	local *warehouse.Local
 	root  warehouse.WareID
+	where []Option // In and Root, or Image
 
 	mu  sync.Mutex
 	log []string
@@ -76,7 +78,21 @@ func newFixture(t testing.TB) *fixture {
 	if err := os.WriteFile(dir+"/probe", program, 0o755); err != nil {
 		t.Fatal(err)
 	}
+	if underDocker() { // which makes a working directory that an image lacks, for root alone
+		if err := errors.Join(os.Mkdir(dir+"/tmp", 0o777), os.Chmod(dir+"/tmp", 0o777|os.ModeSticky)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	f.root = f.ware(dir)
+	f.where = []Option{In(f.box), Root(f.root)}
+	if underDocker() {
+		f.where = []Option{Image(f.load())}
+		t.Cleanup(func() {
+			if left := f.live(); left != 0 {
+				t.Errorf("%d containers are left", left)
+			}
+		})
+	}
 	return f
 }
 
@@ -92,7 +108,7 @@ func (f *fixture) ware(dir string) warehouse.WareID {
 // probe returns an executor around the probe in one of its kinds.
 func probe[A, B any](f *fixture, kind string, options ...Option) *ContainerFunc[A, B] {
 	f.Helper()
-	c, err := Container[A, B]([]string{"/probe", kind}, append([]Option{In(f.box), Root(f.root), Logs(f.logged)}, options...)...)
+	c, err := Container[A, B]([]string{"/probe", kind}, append(append(f.where[:len(f.where):len(f.where)], Logs(f.logged)), options...)...)
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -20,6 +20,7 @@ type settings struct {
 	timeout    time.Duration
 	box        *Sandbox
 	root       warehouse.WareID
+	image      string
 	mounts     []mount
 	env        []bundle.Variable
 	cwd        string
