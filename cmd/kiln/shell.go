@@ -51,7 +51,7 @@ func newShellCmd(a *app) *cobra.Command {
 		Args: func(cmd *cobra.Command, args []string) error {
 			if dash := cmd.ArgsLenAtDash(); dash >= 0 {
 				f.command, args = args[dash:], args[:dash]
-				if len(f.command) == 0 {
+				if len(f.command) == 0 || f.command[0] == "" {
 					return errors.New("there is no command after --")
 				}
 			}
