@@ -41,7 +41,8 @@ func TestDocker(t *testing.T) {
 	}
 	tests := []string{
 		"TestContainer", "TestContainersWorld", "TestBadResponses", "TestGoodResponsesOfOddCommands", "TestOutputIsBounded", "TestTimeoutAndCancelEndEverything",
-		"TestMemory", "TestPIDs", "TestWarmCallsShareNothing", "TestReuse", "TestReuseRecyclesByMemory", "TestReuseOnlyOfWhatIsWell", "TestManyAtOnce", "TestImage",
+		"TestMemory", "TestPIDs", "TestWarmCallsShareNothing", "TestReuse", "TestReuseRecyclesByMemory", "TestReuseOnlyOfWhatIsWell", "TestManyAtOnce",
+		"TestWaitingForASlotCanBeCancelled", "TestLargeAndExactInput", "TestImage",
 	}
 	cmd := osexec.CommandContext(t.Context(), "../../examples/image/testdata/dockerd.sh", t.TempDir()+"/dockerd.log",
 		self, "-test.v", "-test.run=^("+strings.Join(tests, "|")+")$")
