@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/kilnbuild/kiln/formula"
+	"github.com/kilnbuild/kiln/pack/git"
 	"github.com/kilnbuild/kiln/plan/workspace"
 	"github.com/kilnbuild/kiln/warehouse"
 )
@@ -118,6 +119,9 @@ func joined(errs []error) error {
 }
 
 func (src *sources) fetchFrom(ctx context.Context, s *source, addr string) error {
+	if s.id.Packtype == git.Packtype {
+		return src.fetchCommit(ctx, s, addr)
+	}
 	at, err := packedURL(addr, s.id)
 	if err != nil {
 		return err
@@ -133,8 +137,30 @@ func (src *sources) fetchFrom(ctx context.Context, s *source, addr string) error
 	if err == nil && id != s.id {
 		err = mismatchError{fmt.Errorf("%s gives the ware %s", redactURL(at), id)}
 	}
-	if err != nil || s.entry.Tree.IsZero() {
+	if err != nil {
 		return err
+	}
+	return src.checkTree(s, at)
+}
+
+// fetchCommit fetches a ware that is a commit from the repository at an address.
+func (src *sources) fetchCommit(ctx context.Context, s *source, addr string) error {
+	if strings.HasPrefix(addr, "ca+") {
+		return fmt.Errorf("%s holds packed wares, and a commit is in a repository", redactURL(addr))
+	}
+	w := *s.wares[0]
+	w.Source = formula.Source{Kind: formula.SourceGit, Git: strings.TrimPrefix(addr, "git+")}
+	if _, err := src.fetchGit(ctx, &w, s.id.Hash); err != nil {
+		return err
+	}
+	return src.checkTree(s, addr)
+}
+
+// checkTree compares the fileset of s, which came from the address at, with the one
+// that the lock file names, if it does.
+func (src *sources) checkTree(s *source, at string) error {
+	if s.entry.Tree.IsZero() {
+		return nil
 	}
 	rec, err := src.o.Warehouse.Get(s.id)
 	if err != nil {

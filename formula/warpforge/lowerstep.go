@@ -178,7 +178,7 @@ func values(texts []Text) []string {
 	return list
 }
 
-var packtypes = []string{"tar", "tree"}
+var packtypes = []string{"tar", "tree", "zip"}
 
 func (w *lowering) output(step *formula.Step, g *Gather) {
 	o := formula.StepOutput{Name: g.Name.Value, Path: path.Clean(g.From.Value), Packtype: "tar", Filters: filterText(g.Filters), Range: g.Name.Range}
