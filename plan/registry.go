@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -18,6 +17,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/kilnbuild/kiln/formula"
+	"github.com/kilnbuild/kiln/internal/loopback"
 	"github.com/kilnbuild/kiln/pack/oci"
 )
 
@@ -119,7 +119,7 @@ func (r *registry) connect(ctx context.Context) (*http.Client, error) {
 		return r.client, nil
 	}
 	var options []name.Option
-	if isLoopback(r.ref.Registry) {
+	if loopback.Is(r.ref.Registry) {
 		options = append(options, name.Insecure) // docker too speaks http with this machine
 	}
 	repo, err := name.NewRepository(r.ref.Registry+"/"+r.ref.Repository, options...)
@@ -173,17 +173,8 @@ type plainGuard struct {
 }
 
 func (g *plainGuard) RoundTrip(req *http.Request) (*http.Response, error) {
-	if req.URL.Scheme == "http" && !isLoopback(req.URL.Host) && (req.URL.Host == g.registry || req.Header.Get("Authorization") != "") {
+	if req.URL.Scheme == "http" && !loopback.Is(req.URL.Host) && (req.URL.Host == g.registry || req.Header.Get("Authorization") != "") {
 		return nil, finalError{fmt.Errorf("%s would be spoken to by plain http, which kiln does only on this machine", req.URL.Host)}
 	}
 	return g.next.RoundTrip(req)
-}
-
-// isLoopback reports whether HOST[:PORT] is this machine.
-func isLoopback(host string) bool {
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		host = h
-	}
-	ip := net.ParseIP(strings.Trim(host, "[]"))
-	return host == "localhost" || ip != nil && ip.IsLoopback()
 }

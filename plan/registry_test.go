@@ -21,6 +21,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/kilnbuild/kiln/formula"
+	"github.com/kilnbuild/kiln/internal/loopback"
 	"github.com/kilnbuild/kiln/pack/oci"
 	"github.com/kilnbuild/kiln/pack/oci/ocitest"
 )
@@ -484,7 +485,7 @@ func TestRegistryBearer(t *testing.T) {
 
 func TestPlainGuard(t *testing.T) {
 	for host, want := range map[string]bool{"localhost:1": true, "127.0.0.1:1": true, "[::1]:1": true, "127.1.2.3": true, "10.0.0.1:5000": false, "example.local": false, "localhost.example.org": false} {
-		if isLoopback(host) != want {
+		if loopback.Is(host) != want {
 			t.Errorf("%s: want %t", host, want)
 		}
 		g := &plainGuard{registry: host, next: http.NewFileTransport(http.Dir(t.TempDir()))}

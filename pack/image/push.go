@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -17,6 +16,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/kilnbuild/kiln/internal/loopback"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
@@ -33,7 +33,7 @@ func parseReference(ref string) (name.Tag, error) {
 	}
 	host, _, _ := strings.Cut(ref, "/")
 	var options []name.Option
-	if isLoopback(host) {
+	if loopback.Is(host) {
 		options = append(options, name.Insecure) // tries https first
 	}
 	tag, err := name.NewTag(ref, options...)
@@ -100,19 +100,10 @@ func explain(tag name.Tag, err error) error {
 type plainGuard struct{ next http.RoundTripper }
 
 func (g plainGuard) RoundTrip(req *http.Request) (*http.Response, error) {
-	if req.URL.Scheme == "http" && !isLoopback(req.URL.Host) {
+	if req.URL.Scheme == "http" && !loopback.Is(req.URL.Host) {
 		return nil, fmt.Errorf("%s would be spoken to by plain http, which kiln does only on this machine", req.URL.Host)
 	}
 	return g.next.RoundTrip(req)
-}
-
-// isLoopback reports whether HOST[:PORT] is this machine.
-func isLoopback(host string) bool {
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		host = h
-	}
-	ip := net.ParseIP(strings.Trim(host, "[]"))
-	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // pushed is an Image as go-containerregistry sees one.

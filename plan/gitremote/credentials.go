@@ -9,6 +9,8 @@ import (
 	osexec "os/exec"
 	"path/filepath"
 	"strings"
+
+	"github.com/kilnbuild/kiln/internal/loopback"
 )
 
 // credentials are what a server may be told of who asks. What the url has is sent at
@@ -43,7 +45,7 @@ func (c *credentials) apply(req *http.Request) {
 // next looks for credentials where it has not looked yet, and reports whether it
 // found any.
 func (c *credentials) next(ctx context.Context, u *url.URL) bool {
-	if u.Scheme != "https" && !loopback(u.Hostname()) || c.from == "the URL" {
+	if u.Scheme != "https" && !loopback.Is(u.Hostname()) || c.from == "the URL" {
 		return false
 	}
 	for {
@@ -64,10 +66,6 @@ func (c *credentials) next(ctx context.Context, u *url.URL) bool {
 		}
 		c.from = ""
 	}
-}
-
-func loopback(host string) bool {
-	return host == "localhost" || host == "::1" || strings.HasPrefix(host, "127.")
 }
 
 // netrc looks a host up in $NETRC or ~/.netrc.
