@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/kilnbuild/kiln/internal/newfile"
 	"github.com/kilnbuild/kiln/warehouse"
 	"golang.org/x/sys/unix"
 )
@@ -62,10 +63,10 @@ func export(ctx context.Context, l *warehouse.Local, id warehouse.WareID, dst st
 		return err
 	}
 	if rec.File {
-		return renameNew(filepath.Join(tmp, "file"), dst)
+		return newfile.RenameNew(filepath.Join(tmp, "file"), dst)
 	}
 	if !there {
-		return renameNew(tmp, dst)
+		return newfile.RenameNew(tmp, dst)
 	}
 	// Onto an empty directory, and no other, rename(2) replaces.
 	err = unix.Rename(tmp, dst)
@@ -96,19 +97,6 @@ func exportable(rec warehouse.Record, dst string) (bool, error) {
 		return false, errors.Join(errors.New("the directory is not empty"), err)
 	}
 	return true, nil
-}
-
-// renameNew renames from to a path at which there must be nothing.
-func renameNew(from, to string) error {
-	err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
-	if err != unix.EINVAL && err != unix.ENOSYS {
-		return err
-	}
-	// This file system knows no flags.
-	if _, err := os.Lstat(to); err == nil {
-		return fs.ErrExist
-	}
-	return unix.Rename(from, to)
 }
 
 // exportInto fills an empty directory, and empties it again after an error.

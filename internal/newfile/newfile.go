@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 
@@ -54,8 +55,11 @@ func fill(f *os.File, write func(io.Writer) error) error {
 
 // place gives f its name.
 func place(f *os.File, named bool, path string, overwrite bool) error {
+	if named && overwrite {
+		return os.Rename(f.Name(), path)
+	}
 	if named {
-		return rename(f.Name(), path, overwrite)
+		return RenameNew(f.Name(), path)
 	}
 	err := link(f, path)
 	if err != unix.EEXIST || !overwrite {
@@ -93,22 +97,27 @@ func openAside(dir string) (f *os.File, named bool, err error) {
 		}
 		f.Close() // without /proc it cannot be given a name
 	}
-	f, err = os.CreateTemp(dir, ".kiln-")
-	if err != nil {
-		return nil, false, err
-	}
-	umask := unix.Umask(0)
-	unix.Umask(umask)
-	if err := f.Chmod(0o666 &^ os.FileMode(umask)); err != nil {
-		return nil, false, errors.Join(err, f.Close(), os.Remove(f.Name()))
-	}
-	return f, true, nil
+	f, err = createAside(dir)
+	return f, true, err
 }
 
-func rename(from, to string, overwrite bool) error {
-	if overwrite {
-		return os.Rename(from, to)
+// createAside creates a file with a name that nobody uses. It is not os.CreateTemp,
+// whose files have mode 0600: here the kernel applies the umask, which a process can
+// only read by changing it under everybody.
+func createAside(dir string) (f *os.File, err error) {
+	for range 1000 {
+		name := filepath.Join(dir, fmt.Sprintf(".kiln-%08x", rand.Uint32()))
+		f, err = os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+		if !errors.Is(err, fs.ErrExist) {
+			break
+		}
 	}
+	return f, err
+}
+
+// RenameNew renames from to a path at which there must be nothing; else the error
+// matches fs.ErrExist.
+func RenameNew(from, to string) error {
 	err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
 	if err != unix.EINVAL && err != unix.ENOSYS {
 		return err

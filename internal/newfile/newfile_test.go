@@ -145,3 +145,38 @@ func TestKilled(t *testing.T) {
 	}
 	expect(t, d, map[string]string{"a": "before"})
 }
+
+// TestNamed puts a file in place as on a file system whose files all have names.
+func TestNamed(t *testing.T) {
+	d := t.TempDir()
+	defer unix.Umask(unix.Umask(0o027))
+	for i, overwrite := range []bool{false, true, false} {
+		f, err := createAside(d)
+		must(t, err)
+		err = place(f, true, d+"/a", overwrite)
+		f.Close()
+		if i < 2 {
+			must(t, err)
+			continue
+		}
+		if !errors.Is(err, fs.ErrExist) {
+			t.Errorf("over what is there: %v", err)
+		}
+		must(t, os.Remove(f.Name()))
+	}
+	info, err := os.Stat(d + "/a")
+	must(t, err)
+	if info.Mode() != 0o640 {
+		t.Errorf("mode %v", info.Mode())
+	}
+	if left, _ := os.ReadDir(d); len(left) != 1 {
+		t.Errorf("left %v", left)
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
