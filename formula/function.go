@@ -189,7 +189,7 @@ func (f *Function) step(addr string, input []byte) *Step {
 	}
 	return &Step{
 		Addr: addr, Inputs: f.Inputs, Env: f.Env, Action: Action{Exec: f.Exec, Call: call, Ranges: f.execAt},
-		Outputs: []StepOutput{{Name: CallOutput, Path: "/dev/stdout", Packtype: packtypes[0], Range: f.Range}},
+		Outputs: []StepOutput{{Name: CallOutput, Path: "/dev/stdout", Packtype: Packtypes[0], Range: f.Range}},
 		Timeout: f.Timeout, Cwd: f.Cwd, User: f.User, Sensitive: f.sensitive, Range: f.Range,
 	}
 }

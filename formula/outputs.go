@@ -8,8 +8,9 @@ import (
 	"github.com/zclconf/go-cty/cty"
 )
 
-// Packtypes an output can be packed as. Package pack knows how.
-var packtypes = []string{"tree", "tar", "zip"}
+// Packtypes are those that an output can be packed as, the default first. Package pack
+// knows how.
+var Packtypes = []string{"tree", "tar", "zip"}
 
 type outputEntry struct {
 	output StepOutput
@@ -51,7 +52,7 @@ func (s *scope) outputFields(attr *hclsyntax.Attribute) ([]field[outputEntry], *
 
 // outputEntry decodes NAME = "/path" or NAME = { path =, packtype =, filters = }.
 func (s *scope) outputEntry(e item) outputEntry {
-	o := StepOutput{Name: e.key, Packtype: packtypes[0], Range: e.keyAt}
+	o := StepOutput{Name: e.key, Packtype: Packtypes[0], Range: e.keyAt}
 	ok := true
 	if !validName(e.key) {
 		s.problem(e.keyAt, "Invalid name", "%s cannot name an output. "+nameRule, s.quote(e.key))
@@ -87,8 +88,8 @@ func (s *scope) outputObject(o *StepOutput, e item) (cty.Value, bool) {
 		_, at := e.part("packtype")
 		if text, ok := s.textOf(v, at, "packtype"); ok {
 			o.Packtype = text
-			if !slices.Contains(packtypes, text) {
-				s.problem(at, "Unknown packtype", "An output cannot be packed as %s.%s", s.quote(text), didYouMean(text, packtypes))
+			if !slices.Contains(Packtypes, text) {
+				s.problem(at, "Unknown packtype", "An output cannot be packed as %s.%s", s.quote(text), didYouMean(text, Packtypes))
 			}
 		}
 	}

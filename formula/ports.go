@@ -52,6 +52,9 @@ func (s *scope) pair(pair hclsyntax.ObjectConsItem, what string) (item, bool) {
 	return item{key: key, keyAt: pair.KeyExpr.Range(), value: value, at: pair.ValueExpr.Range(), expr: pair.ValueExpr}, keyOK && valueOK
 }
 
+// ValidVariable reports whether name can name an environment variable.
+func ValidVariable(name string) bool { return variableName.MatchString(name) }
+
 var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
 // inputPort decodes an entry of inputs.
@@ -75,7 +78,7 @@ func (s *scope) envPort(in *scope, e item) port { return in.variablePort(e, e.ke
 
 func (s *scope) variablePort(e item, name string) port {
 	text, ok := s.textOf(e.value, e.at, "the variable "+s.quote(name))
-	if !variableName.MatchString(name) {
+	if !ValidVariable(name) {
 		s.problem(e.keyAt, "Invalid variable name",
 			"%s cannot name an environment variable: it has letters, digits and underscores and begins with no digit.", s.quote(name))
 		ok = false

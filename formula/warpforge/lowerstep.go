@@ -2,7 +2,6 @@ package warpforge
 
 import (
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -31,8 +30,6 @@ func (w *lowering) step(s *plotScope, name string, f *Formula) string {
 	w.Steps[step.Addr] = bound
 	return step.Addr
 }
-
-var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
 // input adds one input to a step.
 func (w *lowering) input(step *formula.Step, bound *Bound, in *Input, b binding) {
@@ -87,7 +84,7 @@ func (w *lowering) input(step *formula.Step, bound *Bound, in *Input, b binding)
 
 func (w *lowering) variable(step *formula.Step, in *Input, b binding, name string) bool {
 	switch {
-	case !variableName.MatchString(name):
+	case !formula.ValidVariable(name):
 		w.report(inputProblem(*in, "Invalid variable name", "%s cannot name an environment variable: it has letters, digits and underscores and begins with no digit.", quote(name)))
 	case b.in == nil || b.in.Kind != InputLiteral:
 		w.report(problem(in.Range, "Variable is not a literal", "The variable %s takes text, \"literal:TEXT\", and this is a %s. Mount it at a path, and give the variable that path.", quote(in.Name.Value), kindOf(b)))
@@ -178,8 +175,6 @@ func values(texts []Text) []string {
 	return list
 }
 
-var packtypes = []string{"tar", "tree", "zip"}
-
 func (w *lowering) output(step *formula.Step, g *Gather) {
 	o := formula.StepOutput{Name: g.Name.Value, Path: path.Clean(g.From.Value), Packtype: "tar", Filters: filterText(g.Filters), Range: g.Name.Range}
 	if g.Packtype.Range.Filename != "" {
@@ -194,8 +189,8 @@ func (w *lowering) output(step *formula.Step, g *Gather) {
 		w.report(problem(g.From.Range, "Invalid output", "%s is no path of the step, which begins with a slash.", quote(g.From.Value)))
 	case formula.Reserved(o.Path) != "":
 		w.report(problem(g.From.Range, "Reserved path", "%s lies in %s, which kiln provides in every step. Choose another path.", quote(g.From.Value), formula.Reserved(o.Path)))
-	case !slices.Contains(packtypes, o.Packtype):
-		w.report(problem(g.Packtype.Range, "Unknown packtype", "An output cannot be packed as %s.%s", quote(o.Packtype), formula.DidYouMean(o.Packtype, packtypes)))
+	case !slices.Contains(formula.Packtypes, o.Packtype):
+		w.report(problem(g.Packtype.Range, "Unknown packtype", "An output cannot be packed as %s.%s", quote(o.Packtype), formula.DidYouMean(o.Packtype, formula.Packtypes)))
 	default:
 		w.checkOwner(step, o)
 		step.Outputs = append(step.Outputs, o)

@@ -71,22 +71,6 @@ func (r *Repo) checkout(ctx context.Context, l *warehouse.Local, commit ID, o Op
 	return b.Commit()
 }
 
-// FromLocal makes a ware of a commit of the repository at path, as Checkout does, and
-// names it by the commit too if that is what Named says of o: its record is that of
-// git:COMMIT then.
-func FromLocal(ctx context.Context, l *warehouse.Local, path string, commit ID, o Options) (warehouse.Record, error) {
-	r, err := Open(path)
-	if err != nil {
-		return warehouse.Record{}, err
-	}
-	defer r.Close()
-	rec, err := r.Checkout(ctx, l, commit, o)
-	if err != nil || !Named(o) {
-		return rec, err
-	}
-	return Name(l, rec, commit)
-}
-
 // Named reports whether what Checkout makes with o is what git:COMMIT names: all of a
 // commit, with its submodules and the default filters.
 func Named(o Options) bool {

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/klauspost/compress/zstd"
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -92,15 +91,6 @@ func Gzipped(data []byte) []byte {
 	w.Write(data)
 	w.Close()
 	return buf.Bytes()
-}
-
-// Zstded compresses data.
-func Zstded(data []byte) []byte {
-	w, err := zstd.NewWriter(nil)
-	if err != nil {
-		panic(err)
-	}
-	return w.EncodeAll(data, nil)
 }
 
 // A Layout is an OCI layout being made by a test.
