@@ -139,15 +139,7 @@ func (x *exporter) file(w *walk, d *dir, n *node, e *ListedEntry, st *unix.Stat_
 		return fmt.Errorf("create file: %w", err)
 	}
 	defer unix.Close(to)
-	if w.clone(fd, to) {
-		err = w.hashContent(to, -1, st.Size, n, s)
-	} else {
-		err = w.hashContent(fd, to, st.Size, n, s)
-	}
-	if err == nil {
-		err = unchanged(fd, st)
-	}
-	if err != nil {
+	if err := w.copyHashed(fd, to, st, n, s); err != nil {
 		return err
 	}
 	return m.settle(to)

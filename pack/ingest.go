@@ -131,19 +131,26 @@ func (w *walk) ingestFile(d *dir, n *node, st *unix.Stat_t, s *scratch) error {
 		return fmt.Errorf("create file: %w", err)
 	}
 	defer unix.Close(to)
-	if w.clone(fd, to) {
-		err = w.hashContent(to, -1, st.Size, n, s)
-	} else {
-		err = w.hashContent(fd, to, st.Size, n, s)
-	}
-	if err != nil {
-		return err
-	}
-	if err := unchanged(fd, st); err != nil {
+	if err := w.copyHashed(fd, to, st, n, s); err != nil {
 		return err
 	}
 	w.cache.put(join(d.rel, n.name), n.seen, n.digest.sum, n.content)
 	return finish(to, n)
+}
+
+// copyHashed copies the file open at from, which was as st says, to the empty file to,
+// and hashes the bytes that are in the copy.
+func (w *walk) copyHashed(from, to int, st *unix.Stat_t, n *node, s *scratch) error {
+	var err error
+	if w.clone(from, to) {
+		err = w.hashContent(to, -1, st.Size, n, s)
+	} else {
+		err = w.hashContent(from, to, st.Size, n, s)
+	}
+	if err != nil {
+		return err
+	}
+	return unchanged(from, st)
 }
 
 // finish gives the file open at fd the metadata of n, and n what was seen of it.
