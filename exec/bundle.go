@@ -54,6 +54,9 @@ func WriteBundle(ctx context.Context, local *warehouse.Local, r plan.Resolved, d
 		}
 		spec.Mounts = append(spec.Mounts, specs.Mount{Destination: bundle.ScriptDir, Type: "bind", Source: "script", Options: []string{"bind", "nosuid", "nodev"}})
 	}
+	if err := bundle.CapRlimits(spec); err != nil {
+		return fmt.Errorf("write bundle: %w", err)
+	}
 	text, err := json.MarshalIndent(spec, "", "  ")
 	if err == nil {
 		err = os.WriteFile(filepath.Join(dir, "config.json"), append(text, '\n'), 0o644)

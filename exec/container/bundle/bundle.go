@@ -1,5 +1,5 @@
 // Package bundle describes kiln's containers as OCI runtime specs. The executor
-// completes a spec with a job's own tree and hands it to libcontainer; Standalone
+// completes a spec with a job's own tree and hands it to libcontainer; package exec
 // completes it so that any OCI runtime can run the step.
 package bundle
 

@@ -8,13 +8,9 @@ import (
 	"github.com/opencontainers/runc/libcontainer/configs"
 	"github.com/opencontainers/runc/libcontainer/specconv"
 	"github.com/opencontainers/runtime-spec/specs-go"
-	"golang.org/x/sys/unix"
 
 	"github.com/kilnbuild/kiln/exec/container/bundle"
 )
-
-// rlimits are those that package bundle sets.
-var rlimits = map[string]int{"RLIMIT_CORE": unix.RLIMIT_CORE, "RLIMIT_NPROC": unix.RLIMIT_NPROC, "RLIMIT_DATA": unix.RLIMIT_DATA}
 
 // limits are what a container's processes may not do. 0 is no limit.
 type limits struct {
@@ -49,15 +45,12 @@ func containerConfig(root, dev string, l limits, mounts ...specs.Mount) (*config
 	}
 	// A cgroup that is not there and no rules: libcontainer is to leave cgroups alone.
 	config.Cgroups = &cgroups.Cgroup{Name: "kiln", Rootless: true, Resources: &cgroups.Resources{}}
-	config.Devices = nil                         // dev holds them
+	config.Devices = nil // dev holds them
+	if err := bundle.CapRlimits(spec); err != nil {
+		return nil, err
+	}
 	for _, limit := range spec.Process.Rlimits { // which the conversion leaves to the process
-		var own unix.Rlimit // what kiln was started with, which nobody in here may raise
-		if err := unix.Getrlimit(rlimits[limit.Type], &own); err != nil {
-			return nil, fmt.Errorf("read %s: %w", limit.Type, err)
-		}
-		config.Rlimits = append(config.Rlimits, configs.Rlimit{
-			Type: rlimits[limit.Type], Hard: min(limit.Hard, own.Max), Soft: min(limit.Soft, own.Max),
-		})
+		config.Rlimits = append(config.Rlimits, configs.Rlimit{Type: bundle.Rlimits[limit.Type], Hard: limit.Hard, Soft: limit.Soft})
 	}
 	return config, nil
 }
