@@ -28,7 +28,7 @@ func BenchmarkChain50(b *testing.B) {
 	f.options.Force, f.options.Observe = true, nil
 	p := f.plan()
 	for b.Loop() {
-		if result, err := Run(context.Background(), p, f.options); err != nil {
+		if result, err := RunPlan(context.Background(), p, f.options); err != nil {
 			b.Fatal(err, result.Failed)
 		}
 	}
@@ -45,7 +45,7 @@ func BenchmarkWide200(b *testing.B) {
 	f.options.Force, f.options.Observe = true, nil
 	p := f.plan()
 	for b.Loop() {
-		if result, err := Run(context.Background(), p, f.options); err != nil {
+		if result, err := RunPlan(context.Background(), p, f.options); err != nil {
 			b.Fatal(err, result.Failed)
 		}
 	}
@@ -61,7 +61,7 @@ func BenchmarkSerial50(b *testing.B) {
 	f.options.Force, f.options.Observe, f.options.Jobs = true, nil, 1
 	p := f.plan()
 	for b.Loop() {
-		if result, err := Run(context.Background(), p, f.options); err != nil {
+		if result, err := RunPlan(context.Background(), p, f.options); err != nil {
 			b.Fatal(err, result.Failed)
 		}
 	}
@@ -76,7 +76,7 @@ func BenchmarkRemembered50(b *testing.B) {
 	f.options.Observe = nil
 	p := f.plan()
 	for b.Loop() {
-		if result, err := Run(context.Background(), p, f.options); err != nil {
+		if result, err := RunPlan(context.Background(), p, f.options); err != nil {
 			b.Fatal(err, result.Failed)
 		}
 	}

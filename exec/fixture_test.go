@@ -162,7 +162,7 @@ func (f *fixture) plan() *plan.Plan {
 func (f *fixture) run() (Result, error) {
 	f.Helper()
 	f.events, f.logs = nil, map[string][]string{}
-	return Run(f.ctx, f.plan(), f.options)
+	return RunPlan(f.ctx, f.plan(), f.options)
 }
 
 // must runs and expects every step to end well.

@@ -69,7 +69,7 @@ const (
 	ready
 )
 
-// A run is one call of Run. Its fields belong to the goroutine in loop.
+// A run is one call of RunPlan. Its fields belong to the goroutine in loop.
 type run struct {
 	Options
 	ctx      context.Context
@@ -90,11 +90,11 @@ type run struct {
 	calls    *calls
 }
 
-// Run runs what p needs. The error is nil when every needed step ended well;
+// RunPlan runs what p needs. The error is nil when every needed step ended well;
 // ErrFailed when steps failed (Result.Failed says which); the context's error when
 // cancelled; anything else is about the run as a whole, such as user namespaces
 // being refused. Everything it started has ended when it returns.
-func Run(ctx context.Context, p *plan.Plan, o Options) (Result, error) {
+func RunPlan(ctx context.Context, p *plan.Plan, o Options) (Result, error) {
 	r := &run{Options: o, ctx: ctx, plan: p}
 	r.open = r.openContainer
 	return r.run()

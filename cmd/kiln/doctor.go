@@ -95,7 +95,7 @@ func (s *session) tryStep(ctx context.Context) error {
 	if diags := p.Fetch(ctx, p.WaresOf(p.Steps)); diags.HasErrors() {
 		return diags
 	}
-	result, err := exec.Run(ctx, p, exec.Options{Warehouse: s.wares, Memos: s.memos, Force: true, Version: version, Binaries: binaries})
+	result, err := exec.RunPlan(ctx, p, exec.Options{Warehouse: s.wares, Memos: s.memos, Force: true, Version: version, Binaries: binaries})
 	if len(result.Failed) > 0 {
 		return result.Failed[0]
 	}

@@ -184,7 +184,7 @@ func (a *app) runRound(ctx context.Context, s *session, f *runFlags, targets []s
 	if len(plan.Pending(explained)) == 0 && earlier == nil {
 		return allRemembered(s.plan, explained, f.observer(tale)), nil
 	}
-	return exec.Run(ctx, s.plan, exec.Options{
+	return exec.RunPlan(ctx, s.plan, exec.Options{
 		Warehouse: s.wares, Memos: s.memos, Jobs: f.jobs, KeepGoing: f.keepGoing, Force: f.force,
 		Targets: targets, Observe: f.observer(tale), Version: version, Binaries: binaries, Earlier: earlier,
 		Allow: f.allow.Allowed, FormulaID: s.formulaID,
