@@ -16,4 +16,16 @@ type Memo struct {
 	Isolation string            `json:"isolation"`            // how it was isolated: "container"
 	Kiln      string            `json:"kiln"`                 // version that ran it
 	FormulaID string            `json:"formula_id,omitempty"` // warpforge's id of the step, if it came from a document of its
+	// Trees are the tree ids of outputs of other packtypes, whose ids leave things out.
+	Trees map[string]WareID `json:"trees,omitempty"`
+	// Offline says what kept the step from the network where that was not a network
+	// namespace with nothing in it: "policy" or "none".
+	Offline string `json:"offline,omitempty"`
+	// Origin is the URL of the warehouse that the memo came from: its wares may be
+	// there and not here. "" for a step that ran here.
+	Origin string `json:"origin,omitempty"`
 }
+
+// MayBeShared reports whether other machines may rely on the memo: the step could not
+// reach a network, and nothing of this machine.
+func (m *Memo) MayBeShared() bool { return m.Offline == "" && m.Isolation != "none" }

@@ -1,0 +1,105 @@
+package config
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/kilnbuild/kiln/warehouse"
+)
+
+func load(t *testing.T, text string) (*Config, string) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "config.hcl")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, diags := Load(path)
+	return c, diags.Error()
+}
+
+func TestLoad(t *testing.T) {
+	c, problem := load(t, `
+trust = ["ed25519:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"]
+key   = "keys/mine"
+
+warehouse "team" {
+  url       = "reapi://cache.example:9092"
+  push      = "all"
+  token_env = "TEAM_TOKEN"
+  ca_file   = "ca.pem"
+}
+
+warehouse "old" {
+  url   = "ca+https://example.org/wares"
+  memos = false
+}
+
+mirror {
+  prefix = "https://ftp.gnu.org/gnu/"
+  urls   = ["https://a.example/gnu/", "https://b.example/"]
+}
+
+mirror {
+  module = "warpsys.org/..."
+  urls   = ["ca+https://warpsys.example"]
+}
+
+gc {
+  keep_days = 30
+  max_size  = "50GiB"
+}
+
+defaults { runner = "docker" }
+
+runner "kubernetes" {
+  namespace = "builds"
+}
+`)
+	if problem != "no diagnostics" {
+		t.Fatal(problem)
+	}
+	if len(c.Warehouses) != 2 || c.Warehouses[0].Push != PushAll || !c.Warehouses[0].Read || c.Warehouses[1].Memos ||
+		c.Warehouses[1].Push != PushNever || c.Warehouses[0].CAFile != filepath.Join(filepath.Dir(c.Path), "ca.pem") {
+		t.Errorf("warehouses: %+v", c.Warehouses)
+	}
+	if got := c.OfURL("https://ftp.gnu.org/gnu/hello.tar"); !slices.Equal(got, []string{"https://a.example/gnu/hello.tar", "https://b.example/hello.tar"}) {
+		t.Errorf("mirrors of a URL: %v", got)
+	}
+	if len(c.OfModule("warpsys.org/zlib")) != 1 || len(c.OfModule("warpsys.organic/zlib")) != 0 || len(c.OfWare(warehouse.WareID{Packtype: "tar", Hash: "x"})) != 0 {
+		t.Error("mirrors of modules or wares")
+	}
+	if c.GC.KeepDays != 30 || c.Runner != "docker" || len(c.Runners) != 1 {
+		t.Errorf("the rest: %+v %q %v", c.GC, c.Runner, c.Runners)
+	}
+	t.Setenv("TEAM_TOKEN", "s3cret")
+	if token, err := c.Warehouses[0].Token.Get(); err != nil || token != "s3cret" {
+		t.Errorf("token: %q, %v", token, err)
+	}
+}
+
+func TestLoadProblems(t *testing.T) {
+	for text, want := range map[string]string{
+		`warehouse "a" { url = "https://u:pw@x/" }`:                                            "password_env",
+		`warehouse "a" { url = "/srv" }`:                                                       "is no URL",
+		`warehouse "a" { url = "file:///x", push = "some" }`:                                   "",
+		"warehouse \"a\" {\n url = \"file:///x\"\n push = \"some\"\n}":                         "never, outputs or all",
+		"warehouse \"a\" {\n url = \"file:///x\"\n}\nwarehouse \"a\" {\n url=\"file:///y\"\n}": "already",
+		"warehouse \"a\" {\n url = \"file:///x\"\n cert_file = \"c\"\n}":                       "both cert_file and key_file",
+		`mirror { urls = [] }`:                                                                 "exactly one",
+		`mirror { ware = "x", urls = [] }`:                                                     "",
+		"mirror {\n ware = \"x\"\n urls = []\n}":                                               "packtype:hash",
+		`trust = ["kiln-secret-key:ed25519:AAAA"]`:                                             "secret key",
+		`colour = "blue"`: "Unsupported argument",
+		`warehouse {}`:    "Missing name",
+	} {
+		if _, problem := load(t, text); problem == "no diagnostics" || !strings.Contains(problem, want) {
+			t.Errorf("%s: %s, want %s", text, problem, want)
+		}
+	}
+	if c, diags := Load(filepath.Join(t.TempDir(), "none")); diags.HasErrors() || c.Path != "" {
+		t.Errorf("no file: %v", diags)
+	}
+}

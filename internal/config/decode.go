@@ -1,0 +1,172 @@
+package config
+
+import (
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/gohcl"
+	"github.com/kilnbuild/kiln/warehouse"
+	"github.com/kilnbuild/kiln/warehouse/seal"
+)
+
+// decoder collects what is wrong with a file.
+type decoder struct {
+	dir   string // relative paths start here
+	diags hcl.Diagnostics
+}
+
+// These are the file's blocks as they are written.
+type (
+	fileBlock struct {
+		Trust      []string         `hcl:"trust,optional"`
+		Key        string           `hcl:"key,optional"`
+		Warehouses []warehouseBlock `hcl:"warehouse,block"`
+		Mirrors    []mirrorBlock    `hcl:"mirror,block"`
+		GC         *gcBlock         `hcl:"gc,block"`
+		Defaults   *defaultsBlock   `hcl:"defaults,block"`
+		Runners    []runnerBlock    `hcl:"runner,block"`
+	}
+	warehouseBlock struct {
+		Name         string    `hcl:"name,label"`
+		URL          string    `hcl:"url"`
+		Read         *bool     `hcl:"read,optional"`
+		Memos        *bool     `hcl:"memos,optional"`
+		Push         string    `hcl:"push,optional"`
+		TokenEnv     string    `hcl:"token_env,optional"`
+		TokenFile    string    `hcl:"token_file,optional"`
+		Username     string    `hcl:"username,optional"`
+		PasswordEnv  string    `hcl:"password_env,optional"`
+		PasswordFile string    `hcl:"password_file,optional"`
+		CAFile       string    `hcl:"ca_file,optional"`
+		CertFile     string    `hcl:"cert_file,optional"`
+		KeyFile      string    `hcl:"key_file,optional"`
+		Profile      string    `hcl:"profile,optional"`
+		Insecure     bool      `hcl:"insecure,optional"`
+		Range        hcl.Range `hcl:",def_range"`
+	}
+	mirrorBlock struct {
+		Ware   string    `hcl:"ware,optional"`
+		Module string    `hcl:"module,optional"`
+		Prefix string    `hcl:"prefix,optional"`
+		URLs   []string  `hcl:"urls"`
+		Range  hcl.Range `hcl:",def_range"`
+	}
+	gcBlock struct {
+		KeepDays int    `hcl:"keep_days,optional"`
+		MaxSize  string `hcl:"max_size,optional"`
+	}
+	defaultsBlock struct {
+		Runner string `hcl:"runner,optional"`
+	}
+	runnerBlock struct {
+		Name  string    `hcl:"name,label"`
+		Body  hcl.Body  `hcl:",remain"`
+		Range hcl.Range `hcl:",def_range"`
+	}
+)
+
+func (d *decoder) config(c *Config, body hcl.Body) {
+	var f fileBlock
+	if d.diags = append(d.diags, gohcl.DecodeBody(body, nil, &f)...); d.diags.HasErrors() {
+		return
+	}
+	c.Trust, c.Key = f.Trust, d.path(f.Key)
+	for _, key := range f.Trust {
+		if _, err := seal.ParseKey(key); err != nil {
+			d.problem(hcl.Range{}, "Invalid key", "In trust, %v.", err)
+		}
+	}
+	seen := map[string]bool{}
+	for _, b := range f.Warehouses {
+		w := d.warehouse(b)
+		if seen[b.Name] {
+			d.problem(b.Range, "Warehouse declared twice", "There is a warehouse %q already.", b.Name)
+		}
+		seen[b.Name] = true
+		c.Warehouses = append(c.Warehouses, w)
+	}
+	for _, b := range f.Mirrors {
+		c.Mirrors = append(c.Mirrors, d.mirror(b))
+	}
+	if f.GC != nil {
+		c.GC = GC(*f.GC)
+	}
+	if f.Defaults != nil {
+		c.Runner = f.Defaults.Runner
+	}
+	for _, b := range f.Runners {
+		c.Runners = append(c.Runners, Runner(b))
+	}
+}
+
+func (d *decoder) warehouse(b warehouseBlock) Warehouse {
+	w := Warehouse{
+		Name: b.Name, URL: b.URL, Read: b.Read == nil || *b.Read, Memos: b.Memos == nil || *b.Memos, Push: Push(b.Push),
+		Token: Secret{b.TokenEnv, d.path(b.TokenFile)}, Username: b.Username, Password: Secret{b.PasswordEnv, d.path(b.PasswordFile)},
+		CAFile: d.path(b.CAFile), CertFile: d.path(b.CertFile), KeyFile: d.path(b.KeyFile),
+		Profile: b.Profile, Insecure: b.Insecure, Range: b.Range,
+	}
+	switch w.Push {
+	case "":
+		w.Push = PushNever
+	case PushNever, PushOutputs, PushAll:
+	default:
+		d.problem(b.Range, "Invalid push policy", "Warehouse %q has push = %q, want never, outputs or all.", b.Name, b.Push)
+	}
+	u, err := url.Parse(b.URL)
+	switch {
+	case err != nil || u.Scheme == "":
+		d.problem(b.Range, "Invalid warehouse URL", "Warehouse %q: %q is no URL such as reapi://cache.example:9092 or ca+https://example.org/wares.", b.Name, b.URL)
+	case u.User != nil:
+		if _, secret := u.User.Password(); secret {
+			d.problem(b.Range, "Secret in a file", "The URL of warehouse %q holds a password. Name where it is instead, with password_env or password_file.", b.Name)
+		}
+	}
+	if (w.CertFile == "") != (w.KeyFile == "") {
+		d.problem(b.Range, "Half a client certificate", "Warehouse %q needs both cert_file and key_file, or neither.", b.Name)
+	}
+	return w
+}
+
+func (d *decoder) mirror(b mirrorBlock) Mirror {
+	set := 0
+	for _, s := range []string{b.Ware, b.Module, b.Prefix} {
+		if s != "" {
+			set++
+		}
+	}
+	if set != 1 {
+		d.problem(b.Range, "Invalid mirror", "A mirror is of exactly one of: a ware, a module, a prefix of URLs.")
+	}
+	if b.Ware != "" {
+		if _, err := warehouse.ParseWareID(b.Ware); err != nil {
+			d.problem(b.Range, "Invalid mirror", "%v.", err)
+		}
+	}
+	return Mirror(b)
+}
+
+// path makes a path absolute: "~/" is the home directory, relative ones start where
+// the file is.
+func (d *decoder) path(p string) string {
+	rest, home := strings.CutPrefix(p, "~/")
+	switch {
+	case p == "" || filepath.IsAbs(p):
+		return p
+	case home:
+		return filepath.Join(os.Getenv("HOME"), rest)
+	}
+	return filepath.Join(d.dir, p)
+}
+
+func (d *decoder) problem(at hcl.Range, summary, format string, args ...any) {
+	diag := &hcl.Diagnostic{Severity: hcl.DiagError, Summary: summary, Detail: fmt.Sprintf(format, args...)}
+	if at.Start.Line > 0 {
+		diag.Subject = &at
+	}
+	d.diags = append(d.diags, diag)
+}
