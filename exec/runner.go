@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/kilnbuild/kiln/formula"
@@ -17,6 +18,10 @@ import (
 // that submitted it where the environment allows. All runners pass the suite in package
 // exectest. Methods are safe for concurrent use, also by several processes.
 type Runner interface {
+	// Check says why nothing can be run in the environment from here and now, or nil:
+	// what was tried, what happened, what to do. It starts no run.
+	Check(ctx context.Context) error
+
 	// Submit starts a run and returns once the environment has taken it: it may be
 	// pending for long. The error is about the specification, or the environment
 	// being out of reach; a command that cannot be started is a failed run.
@@ -45,6 +50,10 @@ type Runner interface {
 
 // ErrNoRun says that there is no run of an id.
 var ErrNoRun = errors.New("no such run")
+
+// ErrUnsupported says that a runner cannot do what a specification asks for. The error
+// that matches it names what, and why.
+var ErrUnsupported = errors.New("not supported by this runner")
 
 // A JobSpec says what to run. Nothing in it depends on the environment; what a runner
 // cannot do as it is asked for is an error of Submit, never left out.
@@ -124,6 +133,25 @@ const (
 // Ended reports whether the status is final.
 func (s RunStatus) Ended() bool { return s == RunSucceeded || s == RunFailed || s == RunCancelled }
 
+// ExitStatus is what a shell would say of how a run ended, for kiln to exit with: the
+// exit code, 128 and the number for a signal, 124 for a timeout as of timeout(1), 130
+// for a run that was cancelled, else 1.
+func (r Run) ExitStatus() int {
+	switch {
+	case r.Status == RunSucceeded:
+		return 0
+	case r.Status == RunCancelled:
+		return 130
+	case r.Reason == ReasonTimeout:
+		return 124
+	case r.Signal > 0:
+		return 128 + r.Signal
+	case r.ExitCode != nil && *r.ExitCode > 0:
+		return *r.ExitCode
+	}
+	return 1
+}
+
 // RunReason says why a run is pending or has failed.
 type RunReason string
 
@@ -186,4 +214,18 @@ type RunFilter struct {
 	Name   string
 	Labels map[string]string
 	Since  time.Time // created then or later
+}
+
+// Match reports whether the filter lets a run through.
+func (f RunFilter) Match(r Run) bool {
+	if len(f.Status) > 0 && !slices.Contains(f.Status, r.Status) ||
+		f.Name != "" && f.Name != r.Name || r.Created.Before(f.Since) {
+		return false
+	}
+	for name, value := range f.Labels {
+		if got, ok := r.Spec.Labels[name]; !ok || got != value {
+			return false
+		}
+	}
+	return true
 }

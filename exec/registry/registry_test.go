@@ -1,0 +1,280 @@
+package registry
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	osexec "os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/kilnbuild/kiln/exec"
+)
+
+func open(t *testing.T) *Registry { return Open(filepath.Join(t.TempDir(), "runs")) }
+
+func create(t *testing.T, g *Registry, spec exec.JobSpec) (exec.Run, *Hold) {
+	t.Helper()
+	run, hold, err := g.Create(exec.Run{Runner: "test", Spec: spec})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { hold.Close() })
+	return run, hold
+}
+
+func TestIDsAreSortedByTimeAndUnique(t *testing.T) {
+	var mu sync.Mutex
+	var ids []string
+	var under sync.WaitGroup
+	for range 8 {
+		under.Go(func() {
+			before := ""
+			for range 1000 {
+				id := NewID()
+				if id <= before || !validID(id) {
+					t.Errorf("%s came after %s", id, before)
+				}
+				before = id
+				mu.Lock()
+				ids = append(ids, id)
+				mu.Unlock()
+			}
+		})
+	}
+	under.Wait()
+	slices.Sort(ids)
+	if n := len(slices.Compact(ids)); n != 8000 {
+		t.Errorf("8000 ids are %d", n)
+	}
+	if id := newID(time.UnixMilli(0x17F22E279B0)); id[14] != '7' || !strings.ContainsRune("89ab", rune(id[19])) {
+		t.Errorf("%s is no uuid of version 7", id)
+	}
+}
+
+func TestARecordIsReadBackAsItWas(t *testing.T) {
+	g := open(t)
+	spec := exec.JobSpec{Name: "x", Command: []string{"a", "<&>"}, Labels: map[string]string{"k": "v"}, Timeout: time.Second}
+	run, _ := create(t, g, spec)
+	got, err := g.Get(run.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, _ := json.Marshal(run)
+	if have, _ := json.Marshal(got); !bytes.Equal(have, want) || got.Dir != g.Dir(run.ID) {
+		t.Errorf("got %s\nwant %s", have, want)
+	}
+	if info, _ := os.Stat(run.Dir); info.Mode().Perm() != 0o700 {
+		t.Errorf("others may look into the run's directory: %v", info.Mode())
+	}
+}
+
+func TestSecondSubmitterOfOneDirectoryIsRefused(t *testing.T) {
+	g := open(t)
+	run, _ := create(t, g, exec.JobSpec{})
+	if _, _, err := g.Create(exec.Run{ID: run.ID}); err == nil || !strings.Contains(err.Error(), run.Dir) {
+		t.Errorf("second Create: %v", err)
+	}
+	if _, err := g.Take(run.ID); err == nil || !strings.Contains(err.Error(), "another process") {
+		t.Errorf("Take of a run that is held: %v", err)
+	}
+	if got, err := g.Get(run.ID); err != nil || got.Status != exec.RunPending {
+		t.Errorf("after that: %v %v", got.Status, err)
+	}
+}
+
+func TestPrefixesNameRunsOnlyWhereUnique(t *testing.T) {
+	g := open(t)
+	a, _ := create(t, g, exec.JobSpec{})
+	b, _ := create(t, g, exec.JobSpec{})
+	if id, err := g.Find(b.ID[:35]); len(b.ID) == 36 && (err != nil || id != b.ID) {
+		t.Errorf("Find: %s %v", id, err)
+	}
+	_, err := g.Find(a.ID[:4])
+	if err == nil || !strings.Contains(err.Error(), a.ID) || !strings.Contains(err.Error(), b.ID) {
+		t.Errorf("the candidates are not named: %v", err)
+	}
+	for _, prefix := range []string{"", "ffffffff"} {
+		if _, err := g.Find(prefix); !errors.Is(err, exec.ErrNoRun) {
+			t.Errorf("Find(%q): %v", prefix, err)
+		}
+	}
+}
+
+func TestOwnerThatDiedLeavesALostRun(t *testing.T) {
+	g := open(t)
+	lost, hold := create(t, g, exec.JobSpec{})
+	hold.Close()
+	got, err := g.Get(lost.ID)
+	if err != nil || got.Status != exec.RunFailed || got.Reason != exec.ReasonLost || got.Ended.IsZero() {
+		t.Errorf("%+v %v", got, err)
+	}
+	wrote, hold := create(t, g, exec.JobSpec{})
+	if err := g.WriteExit(wrote.ID, 7, 0); err != nil {
+		t.Fatal(err)
+	}
+	hold.Close()
+	if got, err = g.Get(wrote.ID); err != nil || got.Reason != exec.ReasonExit || *got.ExitCode != 7 {
+		t.Errorf("%+v %v", got, err)
+	}
+	signalled, hold := create(t, g, exec.JobSpec{})
+	if err := g.WriteExit(signalled.ID, -1, 9); err != nil {
+		t.Fatal(err)
+	}
+	hold.Close()
+	if got, err = g.Get(signalled.ID); err != nil || got.Signal != 9 || got.ExitCode != nil {
+		t.Errorf("%+v %v", got, err)
+	}
+	unpacked, hold := create(t, g, exec.JobSpec{Outputs: []exec.JobOutput{{Name: "o"}}})
+	if err := g.WriteExit(unpacked.ID, 0, 0); err != nil {
+		t.Fatal(err)
+	}
+	hold.Close()
+	if got, err = g.Get(unpacked.ID); err != nil || got.Reason != exec.ReasonLost {
+		t.Errorf("a run without its outputs: %+v %v", got, err)
+	}
+}
+
+func TestReleasedRunIsItsEnvironments(t *testing.T) {
+	g := open(t)
+	run, hold := create(t, g, exec.JobSpec{})
+	if err := hold.Release(); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := g.Get(run.ID); err != nil || got.Status != exec.RunPending {
+		t.Errorf("%v %v", got.Status, err)
+	}
+}
+
+func TestEndedRunsStayAsTheyAre(t *testing.T) {
+	g := open(t)
+	run, _ := create(t, g, exec.JobSpec{})
+	if err := g.Remove(run.ID); err == nil || !strings.Contains(err.Error(), "pending") {
+		t.Errorf("Remove of a pending run: %v", err)
+	}
+	g.Update(run.ID, func(r *exec.Run) { r.Status = exec.RunCancelled })
+	got, err := g.Update(run.ID, func(r *exec.Run) { r.Status = exec.RunSucceeded })
+	if err != nil || got.Status != exec.RunCancelled {
+		t.Errorf("%v %v", got.Status, err)
+	}
+	if err := g.Remove(run.ID); err != nil {
+		t.Error(err)
+	}
+	if _, err := g.Get(run.ID); !errors.Is(err, exec.ErrNoRun) {
+		t.Errorf("Get of what was removed: %v", err)
+	}
+}
+
+func TestUpdatesOfManyAreAllThere(t *testing.T) {
+	g := open(t)
+	run, _ := create(t, g, exec.JobSpec{Labels: map[string]string{}})
+	var under sync.WaitGroup
+	for i := range 20 {
+		under.Go(func() {
+			if _, err := g.Update(run.ID, func(r *exec.Run) {
+				if r.Spec.Labels == nil {
+					r.Spec.Labels = map[string]string{}
+				}
+				r.Spec.Labels[fmt.Sprint(i)] = ""
+			}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	under.Wait()
+	if got, _ := g.Get(run.ID); len(got.Spec.Labels) != 20 {
+		t.Errorf("%d of 20 changes are there", len(got.Spec.Labels))
+	}
+}
+
+func TestDamagedRecordHidesNoOther(t *testing.T) {
+	g := open(t)
+	bad, _ := create(t, g, exec.JobSpec{})
+	good, _ := create(t, g, exec.JobSpec{})
+	os.WriteFile(filepath.Join(bad.Dir, RunFile), []byte(`{"id": "`), 0o600)
+	runs, err := g.List("", exec.RunFilter{})
+	if len(runs) != 1 || runs[0].ID != good.ID || err == nil || !strings.Contains(err.Error(), bad.ID) {
+		t.Errorf("%v %v", runs, err)
+	}
+}
+
+func TestFollowSeesAllOfALineWithoutEnd(t *testing.T) {
+	g := open(t)
+	run, hold := create(t, g, exec.JobSpec{})
+	var out, errs bytes.Buffer
+	done := make(chan error)
+	go func() { done <- g.Logs(t.Context(), run.ID, true, &out, &errs) }()
+	line := bytes.Repeat([]byte("x"), 10<<20)
+	log, _ := os.OpenFile(filepath.Join(run.Dir, StdoutFile), os.O_WRONLY|os.O_APPEND, 0)
+	for piece := range slices.Chunk(line, 1<<20) {
+		log.Write(piece)
+	}
+	log.Close()
+	g.Update(run.ID, func(r *exec.Run) { r.Status = exec.RunSucceeded })
+	hold.Close()
+	if err := <-done; err != nil || !bytes.Equal(out.Bytes(), line) || errs.Len() > 0 {
+		t.Errorf("%d bytes, %v", out.Len(), err)
+	}
+}
+
+func TestWaitEndsWithItsContext(t *testing.T) {
+	g := open(t)
+	run, _ := create(t, g, exec.JobSpec{})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { _, err := g.Wait(ctx, run.ID); done <- err }()
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
+
+// TestHelperHolds is no test: it is the process of the next one.
+func TestHelperHolds(t *testing.T) {
+	dir := os.Getenv("KILN_TEST_HOLD")
+	if dir == "" {
+		t.Skip("a helper of TestWaitSeesTheOwnerDie")
+	}
+	if _, err := Inherited(os.NewFile(3, "hold"), dir); err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	fmt.Println("held")
+	select {}
+}
+
+func TestWaitSeesTheOwnerDie(t *testing.T) {
+	g := open(t)
+	run, hold := create(t, g, exec.JobSpec{})
+	cmd := osexec.Command(os.Args[0], "-test.run=^TestHelperHolds$")
+	cmd.Env = append(os.Environ(), "KILN_TEST_HOLD="+run.Dir)
+	cmd.ExtraFiles = []*os.File{hold.File()}
+	out, _ := cmd.StdoutPipe()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Wait()
+	defer cmd.Process.Kill()
+	if said := make([]byte, 4); true {
+		if out.Read(said); string(said) != "held" {
+			t.Fatalf("the helper says %q", said)
+		}
+	}
+	hold.Close()
+	if got, err := g.Get(run.ID); err != nil || got.Status.Ended() {
+		t.Fatalf("held by another process: %v %v", got.Status, err)
+	}
+	done := make(chan exec.Run)
+	go func() { got, _ := g.Wait(t.Context(), run.ID); done <- got }()
+	cmd.Process.Kill()
+	if got := <-done; got.Reason != exec.ReasonLost {
+		t.Errorf("%+v", got)
+	}
+}
