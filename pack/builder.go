@@ -40,6 +40,11 @@ type BuildOptions struct {
 	// RatioFloor are refused. May be nil. It is called from one goroutine.
 	Packed   func() int64
 	MaxRatio int64 // 0: DefaultMaxRatio; negative: no limit, for packed forms of known content
+	// RootFile lets the root be a file, the only entry then: a ware that is one file.
+	RootFile bool
+	// Want, if set, is what the ware has to be: else Commit keeps nothing, and its
+	// error matches warehouse.ErrMismatch.
+	Want warehouse.WareID
 	// Visit, if not nil, is called by Commit with the fileset, which is then
 	// discarded: the warehouse keeps nothing.
 	Visit func(*Fileset) error
@@ -138,7 +143,10 @@ func (b *Builder) Commit() (warehouse.Record, error) {
 	if err := b.complete(); err != nil {
 		return warehouse.Record{}, err
 	}
-	r := b.result(&b.root.dir, false)
+	r := b.result(&b.root.dir, b.root.single)
+	if want := b.o.Want; !want.IsZero() && r.ID != want {
+		return warehouse.Record{}, fmt.Errorf("it is the ware %s: %w", r.ID, warehouse.ErrMismatch)
+	}
 	rec := b.record(r, &b.root.dir)
 	if b.o.Visit != nil {
 		list, err := newListing(rec.Dirs)
@@ -165,6 +173,9 @@ func (b *Builder) complete() error {
 		}
 	}
 	b.closeBeyond(1)
+	if b.root.single {
+		return b.leaveFile(b.root)
+	}
 	b.entries.Add(1) // the root
 	return b.leaveAll(b.root)
 }
@@ -196,6 +207,9 @@ func (b *Builder) add(e *Entry, content io.Reader) error {
 	if b.entries.Load() >= b.o.MaxEntries {
 		return b.tooMany()
 	}
+	if b.root.single {
+		return errors.New("it comes after the file that the ware is")
+	}
 	path, err := b.components(e.Path)
 	if err != nil || path == nil {
 		return err
@@ -219,6 +233,9 @@ func (b *Builder) add(e *Entry, content io.Reader) error {
 		return b.directory(path, m)
 	}
 	parent, name, err := b.place(path)
+	if len(path) == 0 && e.Kind == KindFile && b.o.RootFile {
+		parent, name, err = b.placeRoot()
+	}
 	if err != nil {
 		return err
 	}

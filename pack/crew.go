@@ -249,6 +249,9 @@ func (f *lotFile) write(content []byte, w *walk, s *scratch) error {
 	if w.o.rio() {
 		sum := sha512.Sum384(content)
 		n.rio = rioFile(n, &sum, s)
+		if f.to.single {
+			n.content = &sum
+		}
 	}
 	return finish(fd, n)
 }

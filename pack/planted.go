@@ -77,6 +77,15 @@ func (b *Builder) place(path []string) (*planted, string, error) {
 	return parent, name, nil
 }
 
+// placeRoot returns where the file lies that the ware is, if it has nothing else.
+func (b *Builder) placeRoot() (*planted, string, error) {
+	if b.root.explicit || len(b.root.nodes) > 0 || b.o.Replace {
+		return nil, "", errors.New("the root of a fileset with other entries can only be a directory")
+	}
+	b.root.single = true
+	return b.root, "file", nil
+}
+
 // reach makes the directory at path the one that is open, creating it and its
 // parents as needed.
 func (b *Builder) reach(path []string) (*planted, error) {
@@ -234,6 +243,14 @@ func openAbove(stack []frame) error {
 		}
 	}
 	return nil
+}
+
+// leaveFile gives the directory of a ware that is one file its metadata and hashes.
+func (b *Builder) leaveFile(p *planted) error {
+	b.hashFileRoot(&p.dir, b.s)
+	err := finish(p.dst, &p.node)
+	p.stamp = stampOf(p.nodes, b.s)
+	return err
 }
 
 func (b *Builder) leaveOne(p *planted) error {

@@ -96,6 +96,17 @@ func (w *walk) file(parent, name string, dst int) (Result, *dir, error) {
 		return Result{}, nil, entryError(d, "", err)
 	}
 	w.progress(1, 0)
+	w.hashFileRoot(d, s)
+	if err := w.v.leave(w, d); err != nil {
+		return Result{}, nil, err
+	}
+	d.stamp = stampOf(d.nodes, s)
+	return w.result(d, true), d, nil
+}
+
+// hashFileRoot hashes d, whose one entry is the file that the ware is.
+func (w *walk) hashFileRoot(d *dir, s *scratch) {
+	n := &d.nodes[0]
 	n.name = "file"
 	d.meta = meta{kind: KindDir, mode: 0o755, sec: defaultTime}
 	s.msg = fileRootMessage(s.msg[:0], n)
@@ -106,11 +117,6 @@ func (w *walk) file(parent, name string, dst int) (Result, *dir, error) {
 		d.rio = rioFile(n, n.content, s)
 		n.name = "file"
 	}
-	if err := w.v.leave(w, d); err != nil {
-		return Result{}, nil, err
-	}
-	d.stamp = stampOf(d.nodes, s)
-	return w.result(d, true), d, nil
 }
 
 func (w *walk) result(root *dir, file bool) Result {

@@ -99,6 +99,9 @@ func (b *Builder) stream(parent *planted, n *node, size int64, content io.Reader
 		sum := new([48]byte)
 		b.s.sha384.Sum(sum[:0])
 		n.rio = rioFile(n, sum, b.s)
+		if parent.single {
+			n.content = sum
+		}
 	}
 	return finish(fd, n)
 }

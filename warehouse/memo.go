@@ -1,10 +1,26 @@
 package warehouse
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // StepKey is the hash of everything that can change a step's result: 64 hex
 // digits. Package plan computes it; here it only names a memo.
 type StepKey string
+
+// Check returns an error if key is not one, such as one that could lead elsewhere when
+// it becomes part of a path.
+func (key StepKey) Check() error {
+	ok := len(key) == 64
+	for _, c := range []byte(key) {
+		ok = ok && (c >= '0' && c <= '9' || c >= 'a' && c <= 'f')
+	}
+	if !ok {
+		return fmt.Errorf("step key %q: want 64 hex digits", string(key))
+	}
+	return nil
+}
 
 // A Memo is what a step key produced. Only steps that ended well have one.
 type Memo struct {

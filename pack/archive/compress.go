@@ -1,6 +1,7 @@
 package archive
 
 import (
+	"encoding/binary"
 	"fmt"
 	"io"
 	"runtime"
@@ -8,6 +9,8 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/klauspost/pgzip"
+
+	"github.com/kilnbuild/kiln/pack"
 )
 
 // A Compression is how a tar archive is compressed.
@@ -51,9 +54,25 @@ func NewCompressor(w io.Writer, c Compression) (io.WriteCloser, error) {
 		if err != nil {
 			return nil, err
 		}
-		return newBlockWriter(w, zstdBlock, workers, z.EncodeAll), nil
+		return newBlockWriter(w, zstdBlock, workers, func(block, dst []byte) []byte {
+			return padFrame(z.EncodeAll(block, dst), len(block))
+		}), nil
 	}
 	return nil, fmt.Errorf("compression %q: kiln writes gzip and zstd", c)
+}
+
+// padFrame puts a skippable frame, RFC 8878, section 3.1.2, behind one that is so small
+// that what is in it would be taken for a bomb: zeros compress 16,000 times.
+func padFrame(frame []byte, content int) []byte {
+	const header = 8
+	short := content/pack.DefaultMaxRatio + 1 - len(frame)
+	if short <= 0 {
+		return frame
+	}
+	short = max(short, header)
+	frame = append(frame, 0x50, 0x2a, 0x4d, 0x18)
+	frame = binary.LittleEndian.AppendUint32(frame, uint32(short-header))
+	return append(frame, make([]byte, short-header)...)
 }
 
 type nopCloser struct{ io.Writer }

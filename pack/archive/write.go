@@ -15,6 +15,9 @@ import (
 type Format struct {
 	Zip         bool        // else tar
 	Compression Compression // of tar
+	// File lets Write write a ware that is one file, as a tar archive whose root is
+	// that file: only kiln and rio unpack it.
+	File bool
 }
 
 // suffixes are by what formats are known in file names.
@@ -54,7 +57,7 @@ func Write(ctx context.Context, l *warehouse.Local, id warehouse.WareID, w io.Wr
 	if err != nil {
 		return err
 	}
-	if c.Record.File {
+	if c.Record.File && (f.Zip || !f.File) {
 		return fmt.Errorf("write ware %s: %w", id, ErrFile)
 	}
 	if f.Zip {
@@ -74,7 +77,12 @@ func writeTar(c *pack.Contents, w io.Writer, comp Compression) error {
 		return err
 	}
 	tw := NewTarWriter(z)
-	err = c.Walk(tw.Add)
+	err = c.Walk(func(e *pack.Entry, content io.Reader) error {
+		if c.Record.File {
+			e.Path = "."
+		}
+		return tw.Add(e, content)
+	})
 	if err == nil {
 		err = tw.Close()
 	}

@@ -76,7 +76,7 @@ func TestWriteZipRefuses(t *testing.T) {
 		"its mtime 2010-01-01T00:00:00.5Z is not in whole seconds": {Path: "f", Kind: pack.KindFile, Sec: plainTime, Nsec: 5e8},
 		"its mtime 1969-12-31T23:59:59Z is not in whole seconds":   {Path: "f", Kind: pack.KindFile, Sec: -1},
 		"it is a named pipe or a device":                           {Path: "p", Kind: pack.KindFifo, Sec: plainTime},
-		"its path is longer than zip can hold":                     {Path: strings.Repeat(strings.Repeat("x", 250)+"/", 270) + "f", Kind: pack.KindFile, Sec: plainTime},
+		"bytes: zip cannot hold that":                              {Path: strings.Repeat(strings.Repeat("x", 250)+"/", 270) + "f", Kind: pack.KindFile, Sec: plainTime},
 	} {
 		l := openLocal(t)
 		err := Write(context.Background(), l, build(t, l, e).ID, io.Discard, Format{Zip: true})

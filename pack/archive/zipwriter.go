@@ -74,21 +74,24 @@ func (z *zipWriter) Close() error { return z.zw.Close() }
 // plainTime is the mtime of wares unless a filter keeps others: 2010-01-01.
 const plainTime = 1262304000
 
+// ErrZip says that a ware has something that zip cannot hold.
+var ErrZip = errors.New("zip cannot hold that: write a tar archive")
+
 func zipHolds(e *pack.Entry) error {
 	switch {
 	case !utf8.ValidString(e.Path):
-		return errors.New("its name is not UTF-8, which zip cannot hold: write a tar archive")
+		return fmt.Errorf("its name is not UTF-8: %w", ErrZip)
 	case len(e.Path) >= math.MaxUint16:
-		return errors.New("its path is longer than zip can hold: write a tar archive")
+		return fmt.Errorf("its path has %d bytes: %w", len(e.Path), ErrZip)
 	case e.Nsec != 0 || e.Sec < 0 || e.Sec > math.MaxInt32:
-		return fmt.Errorf("its mtime %s is not in whole seconds from 1970 to 2038, and zip can hold no other: write a tar archive, or pack it without mtime=keep",
-			time.Unix(e.Sec, int64(e.Nsec)).UTC().Format(time.RFC3339Nano))
+		return fmt.Errorf("its mtime %s is not in whole seconds from 1970 to 2038: %w, or pack it without mtime=keep",
+			time.Unix(e.Sec, int64(e.Nsec)).UTC().Format(time.RFC3339Nano), ErrZip)
 	}
 	switch e.Kind {
 	case pack.KindFile, pack.KindDir, pack.KindSymlink:
 		return nil
 	}
-	return errors.New("it is a named pipe or a device, which zip cannot hold: write a tar archive")
+	return fmt.Errorf("it is a named pipe or a device: %w", ErrZip)
 }
 
 // zipHeader says what APPNOTE 6.3.10 and Info-ZIP's extra fields can of an entry.
