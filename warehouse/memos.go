@@ -75,13 +75,8 @@ func (m *Memos) Put(memo Memo) error {
 }
 
 func (m *Memos) path(key StepKey) (string, error) {
-	if len(key) != 64 {
-		return "", fmt.Errorf("step key %q: want 64 hex digits", key)
-	}
-	for _, c := range []byte(key) {
-		if !(c >= '0' && c <= '9' || c >= 'a' && c <= 'f') {
-			return "", fmt.Errorf("step key %q: want 64 hex digits", key)
-		}
+	if err := key.Check(); err != nil {
+		return "", err
 	}
 	return m.dir + "/" + string(key) + ".json", nil
 }
