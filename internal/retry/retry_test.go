@@ -1,0 +1,102 @@
+package retry
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+var errPasses = errors.New("may pass")
+
+func TestDo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for name, tt := range map[string]struct {
+			fails []error
+			want  error
+			tries int
+			least time.Duration
+		}{
+			"at once":         {nil, nil, 1, 0},
+			"third time":      {[]error{errPasses, errPasses}, nil, 3, 750 * time.Millisecond},
+			"never":           {[]error{errPasses, errPasses, errPasses, errPasses, errPasses}, errPasses, 5, 3750 * time.Millisecond},
+			"final":           {[]error{errPasses, Final(io.EOF)}, io.EOF, 2, 250 * time.Millisecond},
+			"the server says": {[]error{afterError{errPasses, 7 * time.Second}}, nil, 2, 7 * time.Second},
+			"for too long":    {[]error{afterError{errPasses, time.Hour}}, nil, 2, 20 * time.Second},
+		} {
+			start, tries := time.Now(), 0
+			err := Policy{}.Do(t.Context(), func() error {
+				tries++
+				if tries <= len(tt.fails) {
+					return tt.fails[tries-1]
+				}
+				return nil
+			})
+			took := time.Since(start)
+			if !errors.Is(err, tt.want) || tries != tt.tries || took < tt.least || took > tt.least*3/2 {
+				t.Errorf("%s: %v after %d tries in %s", name, err, tries, took)
+			}
+		}
+		ctx, cancel := context.WithCancelCause(t.Context())
+		why := errors.New("enough")
+		time.AfterFunc(time.Second, func() { cancel(why) })
+		if err := (Policy{}).Do(ctx, func() error { return errPasses }); err != why {
+			t.Errorf("cancelled in a pause: %v", err)
+		}
+	})
+}
+
+func TestAnswer(t *testing.T) {
+	for status, final := range map[int]bool{400: true, 404: true, 429: false, 500: false, 501: true, 503: false} {
+		if err := Answer(&http.Response{StatusCode: status}, errPasses); IsFinal(err) != final || !errors.Is(err, errPasses) {
+			t.Errorf("%d: final %v", status, IsFinal(err))
+		}
+	}
+}
+
+// TestGuard has servers that stop moving at each point of a request.
+func TestGuard(t *testing.T) {
+	over := make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/silent":
+			io.Copy(io.Discard, r.Body)
+			<-over
+		case "/deaf":
+			<-over
+		case "/stops":
+			w.Header().Set("Content-Length", "10")
+			io.WriteString(w, "12345")
+			w.(http.Flusher).Flush()
+			<-over
+		default:
+			io.Copy(io.Discard, r.Body)
+			io.WriteString(w, "well")
+		}
+	}))
+	defer server.Close()
+	defer close(over)
+	const short = 50 * time.Millisecond
+	client := &http.Client{Transport: &Guard{Next: http.DefaultTransport, Stall: short, Think: 3 * short}}
+	for path, want := range map[string]string{
+		"/silent": "no answer for 150ms", "/deaf": "nothing could be sent for 50ms", "/stops": "nothing came for 50ms", "/": "",
+	} {
+		size := 10
+		if path == "/deaf" {
+			size = 64 << 20 // more than what a connection holds by itself
+		}
+		resp, err := client.Post(server.URL+path, "", strings.NewReader(strings.Repeat("x", size)))
+		if err == nil {
+			_, err = io.ReadAll(resp.Body)
+			resp.Body.Close()
+		}
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}
