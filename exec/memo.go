@@ -14,19 +14,18 @@ import (
 type memoWriter struct {
 	local *warehouse.Local
 	memos *warehouse.Memos
-	tell  func(Made) // may be nil
 	mu    sync.Mutex
-	queue []Made
+	queue []warehouse.Memo
 	wake  chan struct{}
 	ended chan struct{}
 	err   error
 }
 
-func newMemoWriter(local *warehouse.Local, memos *warehouse.Memos, tell func(Made)) *memoWriter {
-	return &memoWriter{local: local, memos: memos, tell: tell}
+func newMemoWriter(local *warehouse.Local, memos *warehouse.Memos) *memoWriter {
+	return &memoWriter{local: local, memos: memos}
 }
 
-func (w *memoWriter) put(m Made) {
+func (w *memoWriter) put(m warehouse.Memo) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.queue = append(w.queue, m)
@@ -53,16 +52,13 @@ func (w *memoWriter) write(wake <-chan struct{}, ended chan<- struct{}) {
 	}
 }
 
-func (w *memoWriter) writeBatch(batch []Made) error {
+func (w *memoWriter) writeBatch(batch []warehouse.Memo) error {
 	if err := w.local.Sync(); err != nil {
 		return fmt.Errorf("flush warehouse: %w", err)
 	}
 	for _, m := range batch {
-		if err := w.memos.Put(m.Memo); err != nil {
-			return fmt.Errorf("remember %s: %w", m.Memo.Step, err)
-		}
-		if w.tell != nil {
-			w.tell(m)
+		if err := w.memos.Put(m); err != nil {
+			return fmt.Errorf("remember %s: %w", m.Step, err)
 		}
 	}
 	return nil

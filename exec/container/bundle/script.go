@@ -1,7 +1,9 @@
 package bundle
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -15,12 +17,12 @@ const (
 	ScriptMain = ScriptDir + "/main"
 )
 
-// WriteScript lays a script out in dir, to be mounted at ScriptDir: its entries, and
-// a main that sources one after the other in one shell and keeps in "at" the index
+// WriteScript lays a script out in dir, which is made if it is missing and is to be
+// seen at ScriptDir: its entries, and a main that sources one after the other in one shell and keeps in "at" the index
 // from 0 of the one it is at. It ends with the first that fails, or if it is to go on
 // after that, with the last.
 func WriteScript(dir string, entries []string, goOn bool) error {
-	if err := os.Mkdir(dir, 0o755); err != nil {
+	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
 	var main strings.Builder
