@@ -105,10 +105,12 @@ type JobMount struct {
 }
 
 // Resources are what a command gets at least (what a scheduler sets aside for it) and
-// at most. A limit that cannot be enforced is an error.
+// at most. A limit that cannot be enforced is an error that matches ErrUnsupported,
+// unless BestEffort says to leave it out; Run.Unenforced names it then.
 type Resources struct {
-	Requests Amounts `json:"requests,omitzero"`
-	Limits   Amounts `json:"limits,omitzero"`
+	Requests   Amounts `json:"requests,omitzero"`
+	Limits     Amounts `json:"limits,omitzero"`
+	BestEffort bool    `json:"best_effort,omitempty"`
 }
 
 // Amounts of what a machine has. 0: not said.
@@ -193,9 +195,12 @@ type Run struct {
 	Outputs   map[string]warehouse.WareID `json:"outputs,omitempty"` // of a run that succeeded
 	Isolation string                      `json:"isolation"`         // such as "container", "docker", "none"
 	Offline   Offline                     `json:"offline"`
-	Spec      JobSpec                     `json:"spec"`
-	Handle    json.RawMessage             `json:"handle,omitempty"` // how the runner finds it: a process, a container, a Job
-	Dir       string                      `json:"-"`                // runs/<id>, absolute: run.json, stdout.log, stderr.log
+	// Unenforced names the limits that were asked for, by best effort, and are not kept:
+	// "cpus", "memory", "pids".
+	Unenforced []string        `json:"unenforced,omitempty"`
+	Spec       JobSpec         `json:"spec"`
+	Handle     json.RawMessage `json:"handle,omitempty"` // how the runner finds it: a process, a container, a Job
+	Dir        string          `json:"-"`                // runs/<id>, absolute: run.json, stdout.log, stderr.log
 }
 
 // Offline says what kept a command from the network.

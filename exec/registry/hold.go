@@ -89,8 +89,9 @@ func (g *Registry) orphaned(id string) bool {
 
 // bury ends a run whose owner has died. What it cannot write it still returns.
 func (g *Registry) bury(id string) (exec.Run, error) {
+	died := false
 	run, err := g.Update(id, func(r *exec.Run) {
-		if !g.orphaned(id) {
+		if died = g.orphaned(id); !died {
 			return
 		}
 		r.Ended = time.Now().UTC()
@@ -101,11 +102,26 @@ func (g *Registry) bury(id string) (exec.Run, error) {
 		}
 		r.Status, r.Reason = exec.RunFailed, exec.ReasonLost
 		r.Message = "the process that carried it out has ended without a word: killed, or the machine was restarted"
+		if words := g.lastWords(id); words != "" {
+			r.Message = "the process that carried it out has ended: " + words
+		}
 	})
+	if clean := g.lost[run.Runner]; died && clean != nil {
+		clean(run)
+	}
 	if run.Status.Ended() {
 		return run, nil
 	}
 	return run, err
+}
+
+// lastWords returns the end of what a supervisor wrote before it died.
+func (g *Registry) lastWords(id string) string {
+	text, err := os.ReadFile(g.path(id, SuperviseFile))
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(text[max(0, len(text)-2<<10):]))
 }
 
 // settleExit ends a run by what its owner could still write of its command's end.

@@ -27,6 +27,9 @@ const (
 	StdoutFile = "stdout.log"
 	StderrFile = "stderr.log"
 	ExitFile   = "exit-code"
+	// SuperviseFile takes what a supervising process says when it cannot say it in the record.
+	SuperviseFile = "supervisor.log"
+
 	ownerFile  = "owner"
 	lockFile   = "lock"
 	cancelFile = "cancel"
@@ -34,10 +37,17 @@ const (
 
 // A Registry is a directory of runs. Its methods are safe for concurrent use, also by
 // several processes.
-type Registry struct{ dir string }
+type Registry struct {
+	dir  string
+	lost map[string]func(exec.Run)
+}
 
 // Open returns the registry in dir, which is made when the first run is.
-func Open(dir string) *Registry { return &Registry{dir} }
+func Open(dir string) *Registry { return &Registry{dir: dir, lost: map[string]func(exec.Run){}} }
+
+// OnLost has f called for each run of a runner that is found lost by this process: it
+// ends what may be left of it. It is not safe for use while runs are looked at.
+func (g *Registry) OnLost(runner string, f func(exec.Run)) { g.lost[runner] = f }
 
 // Dir returns the directory of a run, which need not exist.
 func (g *Registry) Dir(id string) string { return filepath.Join(g.dir, id) }

@@ -3,9 +3,6 @@ package executor
 import (
 	"fmt"
 	"os"
-	"path/filepath"
-	"strconv"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -41,17 +38,4 @@ func (j *job) mountScripts() error {
 func (t *tree) scriptDir() string { return t.dir + "/own/script" }
 
 // lastEntry returns the index of the entry the script was at, or -1.
-func (j *job) lastEntry() int {
-	f, err := os.OpenFile(filepath.Join(j.tree.scriptDir(), "at"), unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return -1
-	}
-	defer f.Close()
-	var text [16]byte
-	n, _ := f.Read(text[:])
-	entry, err := strconv.Atoi(strings.TrimSpace(string(text[:n])))
-	if err != nil || entry < 0 || entry >= len(j.Scripts) {
-		return -1
-	}
-	return entry
-}
+func (j *job) lastEntry() int { return bundle.ScriptPosition(j.tree.scriptDir(), len(j.Scripts)) }

@@ -1,0 +1,37 @@
+package local
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/kilnbuild/kiln/exec"
+	"github.com/kilnbuild/kiln/exec/container"
+)
+
+// LimitsOf are the limits of resources as cgroups have them.
+func LimitsOf(r exec.Resources) container.Limits {
+	return container.Limits{Memory: r.Limits.Memory, CPUs: r.Limits.CPUs, PIDs: r.Limits.PIDs}
+}
+
+// resourceOf is what a formula calls what a controller limits.
+var resourceOf = map[string]string{"memory": "memory", "cpu": "cpus", "pids": "pids"}
+
+// Enforceable says which limits cannot be enforced on this machine. That is an error
+// that matches exec.ErrUnsupported and says why, unless r is for best effort.
+func Enforceable(r exec.Resources) (unenforced []string, err error) {
+	group, left := container.NewGroup(LimitsOf(r))
+	group.Remove()
+	var whys []string
+	for controller, why := range left {
+		unenforced = append(unenforced, resourceOf[controller])
+		whys = append(whys, fmt.Sprintf("the limit of %s cannot be enforced here: %v", resourceOf[controller], why))
+	}
+	slices.Sort(unenforced)
+	slices.Sort(whys)
+	if len(whys) == 0 || r.BestEffort {
+		return unenforced, nil
+	}
+	return nil, unsupported("%s\nLimits need cgroups: be root, or begin with systemd-run --user --scope -p Delegate=yes; or consent to run without: --allow unlimited",
+		strings.Join(whys, "; "))
+}
