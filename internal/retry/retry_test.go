@@ -81,12 +81,15 @@ func TestGuard(t *testing.T) {
 	}))
 	defer server.Close()
 	defer close(over)
-	const short = 50 * time.Millisecond
+	const short = 300 * time.Millisecond // for a timer to run out, which some of these wait for
 	client := &http.Client{Transport: &Guard{Next: http.DefaultTransport, Stall: short, Think: 3 * short}}
 	for path, want := range map[string]string{
-		"/silent": "no answer for 150ms", "/deaf": "nothing could be sent for 50ms", "/stops": "nothing came for 50ms", "/": "",
+		"/silent": "no answer for 900ms", "/deaf": "nothing could be sent for 300ms", "/stops": "nothing came for 300ms", "/": "",
 	} {
-		size := 10
+		client, size := client, 10
+		if want == "" {
+			client = &http.Client{Transport: &Guard{Next: http.DefaultTransport}}
+		}
 		if path == "/deaf" {
 			size = 64 << 20 // more than what a connection holds by itself
 		}

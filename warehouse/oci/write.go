@@ -1,0 +1,141 @@
+package oci
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/kilnbuild/kiln/internal/retry"
+)
+
+// Put makes an object: a blob, which is not sent again where the registry has it, and a
+// manifest, with which the tag moves.
+func (r *Repository) Put(ctx context.Context, name string, body io.ReaderAt, size int64) error {
+	tag, err := r.tag(name)
+	if err != nil {
+		return err
+	}
+	blob := v1.Descriptor{Size: size}
+	if blob.Digest, err = sum(body, size); err != nil {
+		return err
+	}
+	ext := ""
+	blob.MediaType, ext = form(name, body)
+	if err := r.putBlob(ctx, blob, body); err != nil {
+		return err
+	}
+	if err := r.putBlob(ctx, v1.DescriptorEmptyJSON, bytes.NewReader(v1.DescriptorEmptyJSON.Data)); err != nil {
+		return err
+	}
+	data, err := manifest(name, tag, ext, blob)
+	if err != nil {
+		return err
+	}
+	resp, err := r.send(ctx, request{method: http.MethodPut, at: "manifests/" + tag, what: "tag " + tag, write: true,
+		header: http.Header{"Content-Type": {v1.MediaTypeImageManifest}}, body: section(bytes.NewReader(data), int64(len(data)))}, http.StatusCreated, http.StatusOK)
+	if err != nil {
+		return err
+	}
+	return resp.Body.Close()
+}
+
+func section(body io.ReaderAt, size int64) *io.SectionReader {
+	return io.NewSectionReader(body, 0, size)
+}
+
+func sum(body io.ReaderAt, size int64) (digest.Digest, error) {
+	h := sha256.New()
+	if _, err := io.Copy(h, section(body, size)); err != nil {
+		return "", err
+	}
+	return digest.NewDigest(digest.SHA256, h), nil
+}
+
+// putBlob sends a blob, if the registry does not have it.
+func (r *Repository) putBlob(ctx context.Context, blob v1.Descriptor, body io.ReaderAt) error {
+	q := request{method: http.MethodHead, at: "blobs/" + blob.Digest.String(), what: "blob " + blob.Digest.String()}
+	err := r.o.Retry.Do(ctx, func() error {
+		resp, err := r.once(ctx, q, []int{http.StatusOK})
+		if err == nil {
+			resp.Body.Close()
+		}
+		return err
+	})
+	if answer := answerOf(err); answer != nil && answer.StatusCode < 500 {
+		// It is not there, or not to be read: whoever may push need not be let read.
+		err = r.o.Retry.Do(ctx, func() error { return r.upload(ctx, q.what, blob, body) })
+		q.write = true
+	}
+	return r.explain(ctx, q, err)
+}
+
+// upload sends a blob in one stream, as docker does: what every registry takes.
+func (r *Repository) upload(ctx context.Context, what string, blob v1.Descriptor, body io.ReaderAt) (err error) {
+	resp, err := r.once(ctx, request{method: http.MethodPost, at: "blobs/uploads/", what: what, write: true}, []int{http.StatusAccepted})
+	if err != nil {
+		return err
+	}
+	at, err := location(resp)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			r.forget(ctx, at)
+		}
+	}()
+	resp, err = r.once(ctx, request{method: http.MethodPatch, at: at, what: what, write: true,
+		header: http.Header{"Content-Type": {"application/octet-stream"}}, body: section(body, blob.Size)},
+		[]int{http.StatusAccepted, http.StatusNoContent, http.StatusCreated})
+	if err != nil {
+		return lost(err)
+	}
+	if at, err = location(resp); err != nil {
+		return err
+	}
+	resp, err = r.once(ctx, request{method: http.MethodPut, at: at, what: what, write: true, query: url.Values{"digest": {blob.Digest.String()}}},
+		[]int{http.StatusCreated, http.StatusNoContent, http.StatusAccepted})
+	if err != nil {
+		return lost(err)
+	}
+	return resp.Body.Close()
+}
+
+// lost lets an upload that the registry knows nothing of any more, such as after it was
+// started again, begin anew.
+func lost(err error) error {
+	if answer := answerOf(err); answer != nil && answer.StatusCode == http.StatusNotFound {
+		return errors.New("the registry has forgotten the upload")
+	}
+	return err
+}
+
+// location returns where an upload goes on, and closes the answer.
+func location(resp *http.Response) (string, error) {
+	resp.Body.Close()
+	at, err := resp.Location()
+	if err != nil {
+		return "", retry.Final(errors.New("the registry does not say where the upload goes on"))
+	}
+	return at.String(), nil
+}
+
+// forgetTime is how long ending an upload may take when nobody waits for it any more.
+const forgetTime = 5 * time.Second
+
+// forget ends an upload that failed. Registries that do not take that remove it in time.
+func (r *Repository) forget(ctx context.Context, at string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), forgetTime)
+	defer cancel()
+	if resp, err := r.once(ctx, request{method: http.MethodDelete, at: at, write: true}, []int{http.StatusNoContent, http.StatusAccepted}); err == nil {
+		resp.Body.Close()
+	}
+}
