@@ -19,6 +19,8 @@ import (
 type Options struct {
 	Warehouse *warehouse.Local
 	Memos     *warehouse.Memos
+	Shared    plan.Shared                        // memos and wares of other machines; nil: plan.Alone
+	Made      func(Made)                         // called when a step has ended well and its memo is durable; may be nil
 	Jobs      int                                // steps running at once; 0: one per core
 	KeepGoing bool                               // after a failure, run what does not depend on it
 	Force     bool                               // run steps although they are remembered
@@ -33,6 +35,13 @@ type Options struct {
 	// Earlier are the outputs of steps that have ended well just before, in the run
 	// that this one is a part of, by key. They are not run, told or counted again.
 	Earlier map[warehouse.StepKey]map[string]warehouse.WareID
+}
+
+// Made is a step that has ended well, for who shares it with other machines.
+type Made struct {
+	Step *plan.Step
+	Took []warehouse.WareID // its inputs, those of steps and those of wares
+	Memo warehouse.Memo
 }
 
 // Allowed is what the person consents to that a step can ask for.
@@ -59,6 +68,7 @@ const (
 	StepDone                        // Outputs and Duration are set
 	StepFailed                      // Err is a *StepError
 	StepSkipped                     // something it needs failed, or the run was cancelled
+	StepForgotten                   // it was told as remembered, but what it made is gone: it runs after all
 )
 
 // An Event is one thing that happened to one step.
@@ -69,6 +79,7 @@ type Event struct {
 	Duration time.Duration // StepDone, StepFailed: of the step's process; StepRemembered: of the run remembered
 	Line     []byte        // StepLog: without the newline, at most 16 KiB; only valid during the call
 	Outputs  map[string]warehouse.WareID
+	Origin   string // StepRemembered: the warehouse that remembers it; "": this machine's
 	Err      error
 }
 

@@ -140,7 +140,7 @@ func output(s *formula.Step, name, path string) {
 }
 
 func (f *fixture) observe(e Event) {
-	kind := map[EventKind]string{StepRemembered: "remembered", StepStarted: "started", StepLog: "log", StepPacking: "packing", StepDone: "done", StepFailed: "failed", StepSkipped: "skipped"}[e.Kind]
+	kind := map[EventKind]string{StepRemembered: "remembered", StepStarted: "started", StepLog: "log", StepPacking: "packing", StepDone: "done", StepFailed: "failed", StepSkipped: "skipped", StepForgotten: "forgotten"}[e.Kind]
 	if e.Kind == StepLog {
 		if n := len(f.logs[e.Step.Addr]); n < 1000 {
 			f.logs[e.Step.Addr] = append(f.logs[e.Step.Addr], string(e.Line))

@@ -44,6 +44,8 @@ func (r *run) loop() error {
 			if err := r.inputsChecked(c); err != nil {
 				return err
 			}
+		case a := <-r.answers:
+			r.answered(a)
 		case e := <-r.calls.events:
 			if err := r.callEvent(e); err != nil {
 				return err
@@ -193,6 +195,10 @@ func (r *run) inputsChecked(c checkResult) error {
 		return nil
 	case c.err != nil:
 		r.slots++
+		if makers := r.missingFrom(c); makers != nil {
+			r.makeAgain(st, makers)
+			return nil
+		}
 		r.fail(st, &StepError{Failure: FailedInput, Port: c.port, Err: c.err})
 		return nil
 	}
@@ -294,14 +300,27 @@ func (r *run) handle(frame wire.Frame) error {
 	return nil
 }
 
-// memo is what will be remembered of a step that ended well.
-func (r *run) memo(st *state, outputs map[string]warehouse.WareID, took time.Duration) warehouse.Memo {
-	m := warehouse.Memo{
-		Key: st.resolved.Key, Step: st.Addr, Outputs: outputs, Started: st.began.UTC(), Duration: took,
+// made is what will be remembered of a step that ended well.
+func (r *run) made(st *state, records map[string]warehouse.Record, took time.Duration) Made {
+	m := Made{Step: st.Step, Memo: warehouse.Memo{
+		Key: st.resolved.Key, Step: st.Addr, Outputs: st.outputs, Started: st.began.UTC(), Duration: took,
 		Isolation: "container", Kiln: r.Version,
+	}}
+	for name, rec := range records {
+		if rec.ID != rec.Tree && !rec.Tree.IsZero() {
+			if m.Memo.Trees == nil {
+				m.Memo.Trees = map[string]warehouse.WareID{}
+			}
+			m.Memo.Trees[name] = rec.Tree
+		}
+	}
+	for _, in := range st.resolved.Inputs {
+		if !in.Ware.IsZero() {
+			m.Took = append(m.Took, in.Ware)
+		}
 	}
 	if r.FormulaID != nil {
-		m.FormulaID = r.FormulaID(st.resolved)
+		m.Memo.FormulaID = r.FormulaID(st.resolved)
 	}
 	return m
 }
@@ -353,7 +372,7 @@ func (r *run) ended(st *state, records map[string]warehouse.Record, took time.Du
 	r.finish(st, outputs)
 	r.result.Ran++
 	if plan.Hermetic(st.Step.Step) {
-		r.memos.put(r.memo(st, outputs, took))
+		r.memos.put(r.made(st, records, took))
 	}
 	r.emit(Event{Kind: StepDone, Step: st.Step, Duration: took, Outputs: outputs})
 	if !r.stopping {

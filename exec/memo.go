@@ -14,18 +14,19 @@ import (
 type memoWriter struct {
 	local *warehouse.Local
 	memos *warehouse.Memos
+	tell  func(Made) // may be nil
 	mu    sync.Mutex
-	queue []warehouse.Memo
+	queue []Made
 	wake  chan struct{}
 	ended chan struct{}
 	err   error
 }
 
-func newMemoWriter(local *warehouse.Local, memos *warehouse.Memos) *memoWriter {
-	return &memoWriter{local: local, memos: memos}
+func newMemoWriter(local *warehouse.Local, memos *warehouse.Memos, tell func(Made)) *memoWriter {
+	return &memoWriter{local: local, memos: memos, tell: tell}
 }
 
-func (w *memoWriter) put(m warehouse.Memo) {
+func (w *memoWriter) put(m Made) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.queue = append(w.queue, m)
@@ -52,13 +53,16 @@ func (w *memoWriter) write(wake <-chan struct{}, ended chan<- struct{}) {
 	}
 }
 
-func (w *memoWriter) writeBatch(batch []warehouse.Memo) error {
+func (w *memoWriter) writeBatch(batch []Made) error {
 	if err := w.local.Sync(); err != nil {
 		return fmt.Errorf("flush warehouse: %w", err)
 	}
 	for _, m := range batch {
-		if err := w.memos.Put(m); err != nil {
-			return fmt.Errorf("remember %s: %w", m.Step, err)
+		if err := w.memos.Put(m.Memo); err != nil {
+			return fmt.Errorf("remember %s: %w", m.Memo.Step, err)
+		}
+		if w.tell != nil {
+			w.tell(m)
 		}
 	}
 	return nil

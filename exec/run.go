@@ -36,6 +36,7 @@ type status int
 
 const (
 	waiting  status = iota // for steps it needs
+	asking                 // whether another machine remembers it
 	runnable               // its inputs are known, it is not remembered, and it waits for a slot
 	checking               // has a slot; its inputs are being looked at
 	starting               // has a slot; its container is being made
@@ -59,6 +60,11 @@ type state struct {
 	log       joblog.Tail
 	outputs   map[string]warehouse.WareID
 	cancel    context.CancelFunc // of a call that runs
+
+	remembered bool            // it is done by its memo
+	told       bool            // other machines were asked for its memo
+	known      *warehouse.Memo // what they said; nil: nothing
+	anew       bool            // its memo counts no more: what it made is gone
 }
 
 type containerState int
@@ -88,6 +94,10 @@ type run struct {
 	open     func() (backend, error)
 	checked  chan checkResult
 	calls    *calls
+
+	asked   chan struct{} // a place for each question that is under way
+	answers chan answer
+	over    chan struct{} // closed when loop has ended
 }
 
 // RunPlan runs what p needs. The error is nil when every needed step ended well;
@@ -108,14 +118,19 @@ func (r *run) run() (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	if r.Shared == nil {
+		r.Shared = plan.Alone{}
+	}
 	r.slots = r.Jobs
-	r.wares = newWares(r.Warehouse, hostsOf(selected, r.Allow))
-	r.memos = newMemoWriter(r.Warehouse, r.Memos)
+	r.wares = newWares(r.Warehouse, r.Shared, hostsOf(selected, r.Allow))
+	r.memos = newMemoWriter(r.Warehouse, r.Memos, r.Made)
+	r.asked, r.answers, r.over = make(chan struct{}, askJobs), make(chan answer), make(chan struct{})
 	r.checked = make(chan checkResult, r.Jobs+1)
 	r.calls = newCalls(r.ctx, r.Warehouse, r.Binaries)
 	r.result.Steps = map[string]map[string]warehouse.WareID{}
 	r.begin(selected)
 	err = r.loop()
+	close(r.over)
 	r.calls.close()
 	if r.backend != nil {
 		r.close()
@@ -171,11 +186,16 @@ func (r *run) consider(first *state) {
 			queue = append(queue, r.met(st)...)
 			continue
 		}
-		if memo := r.remembered(resolved); memo != nil {
+		memo := r.remembered(st)
+		if memo == nil && !st.told && r.ask(st) {
+			continue
+		}
+		if memo != nil {
 			r.giveUpContainer(st)
+			st.remembered = true
 			r.result.Remembered++
 			r.finish(st, memo.Outputs)
-			r.emit(Event{Kind: StepRemembered, Step: st.Step, Duration: memo.Duration, Outputs: memo.Outputs})
+			r.emit(Event{Kind: StepRemembered, Step: st.Step, Duration: memo.Duration, Outputs: memo.Outputs, Origin: memo.Origin})
 			queue = append(queue, r.met(st)...)
 			continue
 		}
@@ -215,20 +235,11 @@ func (r *run) outputOf(s *plan.Step, name string) (warehouse.WareID, bool) {
 }
 
 // remembered returns the memo that makes running the step needless, or nil.
-func (r *run) remembered(resolved plan.Resolved) *warehouse.Memo {
-	if r.Force || !plan.Hermetic(resolved.Step.Step) {
+func (r *run) remembered(st *state) *warehouse.Memo {
+	if r.Force || st.anew || !plan.Hermetic(st.Step.Step) {
 		return nil
 	}
-	memo, err := r.Memos.Get(resolved.Key)
-	if err != nil {
-		return nil
-	}
-	for _, o := range resolved.Outputs {
-		id, ok := memo.Outputs[o.Name]
-		if !ok || !r.Warehouse.Has(id) {
-			return nil
-		}
-	}
+	memo, _ := plan.Remembered(&st.resolved, plan.ExplainOptions{Warehouse: r.Warehouse, Memos: r.Memos, Shared: r.Shared})
 	return memo
 }
 
@@ -283,7 +294,7 @@ func (r *run) stop() {
 			continue
 		}
 		switch st.status {
-		case waiting, runnable:
+		case waiting, asking, runnable:
 			r.skip(st)
 		case starting, running:
 			if st.cancel != nil {

@@ -42,7 +42,7 @@ func (e *CommandError) Unwrap() error { return e.Err }
 func Shell(ctx context.Context, r plan.Resolved, o ShellOptions) (code int, err error) {
 	defer o.Stdin.Close()
 	defer o.Stdout.Close()
-	w := newWares(o.Warehouse, hostsOf([]*plan.Step{r.Step}, o.Allow))
+	w := newWares(o.Warehouse, o.Shared, hostsOf([]*plan.Step{r.Step}, o.Allow))
 	st := &state{Step: r.Step, resolved: r}
 	checked := w.check(ctx, st)
 	if err := errors.Join(checked.err, refused(r.Step, o.Allow)); err != nil {

@@ -17,10 +17,11 @@ import (
 // wares looks at each ware that is an input once a run: that it is there, and that
 // nobody has changed it on disk since it was put there.
 type wares struct {
-	local *warehouse.Local
-	hosts *hosts
-	mu    sync.Mutex
-	seen  map[seenWare]*look
+	local  *warehouse.Local
+	shared plan.Shared
+	hosts  *hosts
+	mu     sync.Mutex
+	seen   map[seenWare]*look
 }
 
 // seenWare is a ware, unpacked with filters or, without any, as it is.
@@ -36,8 +37,11 @@ type look struct {
 	err  error
 }
 
-func newWares(local *warehouse.Local, hosts *hosts) *wares {
-	return &wares{local: local, hosts: hosts, seen: map[seenWare]*look{}}
+func newWares(local *warehouse.Local, shared plan.Shared, hosts *hosts) *wares {
+	if shared == nil {
+		shared = plan.Alone{}
+	}
+	return &wares{local: local, shared: shared, hosts: hosts, seen: map[seenWare]*look{}}
 }
 
 // add notes a ware that was made by this run.
@@ -73,7 +77,9 @@ func (w *wares) look(ctx context.Context, s seenWare) (warehouse.Record, error) 
 	}
 	l.once.Do(func() {
 		rec, err := w.local.Get(s.id)
-		if err == nil {
+		if errors.Is(err, warehouse.ErrMissing) {
+			rec, err = w.shared.Fetch(ctx, s.id, nil)
+		} else if err == nil {
 			err = pack.Check(ctx, w.local, s.id)
 		}
 		if err == nil && s.filters != "" {
@@ -102,6 +108,13 @@ type checkResult struct {
 	mounts []wire.Mount // sorted by port
 	port   string       // of the first input that is not
 	err    error
+	failed []failedInput
+}
+
+// failedInput is one input that is not there, or not whole.
+type failedInput struct {
+	port string
+	err  error
 }
 
 // check looks at all of a step's inputs.
@@ -119,7 +132,7 @@ func (w *wares) check(ctx context.Context, st *state) checkResult {
 		rec, err := w.look(ctx, seenWare{in.Ware, in.Filters})
 		switch {
 		case errors.Is(err, warehouse.ErrMissing):
-			err = fmt.Errorf("input %s: ware %s is not in the warehouse: run kiln fetch", in.Port, in.Ware)
+			err = &missingInput{in.Port, in.Ware, err}
 		case errors.Is(err, pack.ErrCorrupt):
 			err = fmt.Errorf("input %s: %w; to have it made or fetched again: kiln ware rm %s", in.Port, err, in.Ware)
 		case err != nil:
@@ -130,12 +143,29 @@ func (w *wares) check(ctx context.Context, st *state) checkResult {
 				c.port = in.Port
 			}
 			c.err = errors.Join(c.err, err)
+			c.failed = append(c.failed, failedInput{in.Port, err})
 			continue
 		}
 		c.mounts = append(c.mounts, w.mount(in.Port, in.Mode, rec))
 	}
 	return c
 }
+
+// missingInput says that an input's ware is nowhere to be had.
+type missingInput struct {
+	port string
+	id   warehouse.WareID
+	err  error
+}
+
+func (e *missingInput) Error() string {
+	if _, plain := e.err.(*warehouse.MissingError); plain {
+		return fmt.Sprintf("input %s: ware %s is not in the warehouse: run kiln fetch", e.port, e.id)
+	}
+	return fmt.Sprintf("input %s: %v", e.port, e.err)
+}
+
+func (e *missingInput) Unwrap() error { return e.err }
 
 // addNetwork returns mounts with what s finds of this machine to use the network. root
 // is the mount of its root ware, or nil.

@@ -25,13 +25,18 @@ type Explanation struct {
 type ExplainOptions struct {
 	Warehouse *warehouse.Local
 	Memos     *warehouse.Memos
+	Shared    Shared   // nil: Alone
 	History   *History // may be nil: reasons then say less
 	Force     bool     // as if nothing were remembered
 }
 
 // Explain says what a run would do with each of steps, which holds what it needs,
-// in topological order, as Select returns it. Nothing is changed.
+// in topological order, as Select returns it. Nothing is changed but for memos that
+// other warehouses give, which are kept.
 func (p *Plan) Explain(ctx context.Context, steps []*Step, o ExplainOptions) ([]Explanation, error) {
+	if o.Shared == nil {
+		o.Shared = Alone{}
+	}
 	x := explainer{p: p, o: o, at: make([]int32, len(p.Steps)), result: make([]Explanation, len(steps))}
 	for i := range x.at {
 		x.at[i] = -1
@@ -47,6 +52,7 @@ func (p *Plan) Explain(ctx context.Context, steps []*Step, o ExplainOptions) ([]
 			return nil, fmt.Errorf("explain the plan: %w", err)
 		}
 		x.explainAll(level)
+		x.ask(ctx, level)
 	}
 	if o.History != nil {
 		for i := range x.result {
@@ -129,7 +135,7 @@ func (x *explainer) explain(e *Explanation, s *Step) {
 		e.Reasons = []Reason{{Kind: ReasonOpen, Text: "never remembered: it " + asksFor(s.Step)}}
 		return
 	}
-	memo, reason := remembered(&resolved, x.o.Warehouse, x.o.Memos, x.cache)
+	memo, reason := x.o.remembered(&resolved, x.cache)
 	if memo == nil {
 		e.Reasons = []Reason{reason}
 		return
@@ -181,14 +187,18 @@ func (x *explainer) outputs(s *Step) map[string]warehouse.WareID {
 }
 
 // Remembered returns the memo of a step's key if it holds: it can be read, has all
-// of the step's outputs, and their wares are in the warehouse. Otherwise the memo
-// is nil and the reason says which of these is not so.
-func Remembered(r *Resolved, wares *warehouse.Local, memos *warehouse.Memos) (*warehouse.Memo, Reason) {
-	return remembered(r, wares, memos, nil)
+// of the step's outputs, and their wares are in the warehouse, or in the one that the
+// memo has come from. Otherwise the memo is nil and the reason says which of these is
+// not so.
+func Remembered(r *Resolved, o ExplainOptions) (*warehouse.Memo, Reason) {
+	if o.Shared == nil {
+		o.Shared = Alone{}
+	}
+	return o.remembered(r, nil)
 }
 
-func remembered(r *Resolved, wares *warehouse.Local, memos *warehouse.Memos, cache memoCache) (*warehouse.Memo, Reason) {
-	memo, err := cache.get(memos, r.Key)
+func (o *ExplainOptions) remembered(r *Resolved, cache memoCache) (*warehouse.Memo, Reason) {
+	memo, err := cache.get(o.Memos, r.Key)
 	if err != nil {
 		reason := Reason{Kind: ReasonNoMemo, Text: "no memo of it: " + err.Error()}
 		if missing := (*warehouse.MissingError)(nil); errors.As(err, &missing) && missing.Reason == nil {
@@ -196,18 +206,30 @@ func remembered(r *Resolved, wares *warehouse.Local, memos *warehouse.Memos, cac
 		}
 		return nil, reason
 	}
+	if reason := o.holds(r, memo); reason != nil {
+		return nil, *reason
+	}
+	return memo, Reason{}
+}
+
+// holds returns why a memo of the step's key is of no use, or nil.
+func (o *ExplainOptions) holds(r *Resolved, memo *warehouse.Memo) *Reason {
+	reachable := false
 	for i := range r.Outputs {
 		name := r.Outputs[i].Name
 		id, ok := memo.Outputs[name]
 		if !ok {
-			return nil, Reason{Kind: ReasonNoMemo, Name: name, Text: "its memo has no output " + name}
+			return &Reason{Kind: ReasonNoMemo, Name: name, Text: "its memo has no output " + name}
 		}
-		if !wares.Exists(id) {
-			return nil, Reason{Kind: ReasonWareGone, Name: name, Old: id.String(),
+		if reachable || o.Warehouse.Exists(id) {
+			continue
+		}
+		if reachable = o.Shared.Reaches(memo); !reachable {
+			return &Reason{Kind: ReasonWareGone, Name: name, Old: id.String(),
 				Text: "its output " + name + ", " + Short(id) + ", is gone from the warehouse"}
 		}
 	}
-	return memo, Reason{}
+	return nil
 }
 
 // addHistory replaces the reason why there is no memo by what differs from the last

@@ -302,7 +302,7 @@ func TestRememberedDamagedMemo(t *testing.T) {
 	if err := w.Memos.Put(warehouse.Memo{Key: r.Key, Outputs: map[string]warehouse.WareID{"other": idA}}); err != nil {
 		t.Fatal(err)
 	}
-	if memo, reason := Remembered(&r, w.Warehouse, w.Memos); memo != nil || reason.Text != "its memo has no output out" {
+	if memo, reason := Remembered(&r, w.ExplainOptions); memo != nil || reason.Text != "its memo has no output out" {
 		t.Errorf("got %v, %+v", memo, reason)
 	}
 }

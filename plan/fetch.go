@@ -73,6 +73,48 @@ func (src *sources) fetch(ctx context.Context, s *source) error {
 	if err == nil || !errors.Is(err, warehouse.ErrMissing) {
 		return err
 	}
+	var shared error
+	if fetchable(w.Source) {
+		if shared = src.fetchShared(ctx, s); shared == nil || ctx.Err() != nil || errors.Is(shared, ErrMismatch) {
+			return shared
+		}
+	}
+	if err := src.fetchSource(ctx, s); err != nil {
+		if _, plain := shared.(*warehouse.MissingError); plain || shared == nil {
+			return err // no warehouse had anything to say
+		}
+		return fmt.Errorf("%w; %w", err, shared)
+	}
+	return nil
+}
+
+// fetchable reports whether a warehouse may have what a source is: what lies in a
+// directory here or in the formula is quicker to read than to ask for.
+func fetchable(s formula.Source) bool {
+	return s.Kind != formula.SourcePath && s.Kind != formula.SourceText
+}
+
+// fetchShared brings s from the warehouses beyond this machine.
+func (src *sources) fetchShared(ctx context.Context, s *source) error {
+	if s.wares[0].Source.Kind == formula.SourceBuiltin {
+		if b, ok := src.o.Builtins[s.wares[0].Source.Builtin]; ok && b.ID == s.id {
+			return &warehouse.MissingError{What: "ware " + s.id.String()} // this kiln carries it
+		}
+	}
+	addr := s.wares[0].Addr
+	_, err := src.o.Shared.Fetch(ctx, s.id, src.report(addr, PhaseFetch))
+	if err == nil {
+		err = src.checkTree(s, "a warehouse")
+	}
+	if err == nil {
+		src.end(addr, PhaseFetch, nil)
+	}
+	return err
+}
+
+// fetchSource brings s from where its formula says that it is.
+func (src *sources) fetchSource(ctx context.Context, s *source) (err error) {
+	w := s.wares[0]
 	var got warehouse.WareID
 	switch w.Source.Kind {
 	case formula.SourceBuiltin:

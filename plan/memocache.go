@@ -26,7 +26,7 @@ type cachedMemo struct {
 // cacheFrom is how many steps are worth the reading of the cache.
 const cacheFrom = 64
 
-const memoCacheTag = "kiln memos 1\n"
+const memoCacheTag = "kiln memos 2\n"
 
 // get is memos.Get for what the cache has, and for what it has not.
 func (c memoCache) get(memos *warehouse.Memos, key warehouse.StepKey) (*warehouse.Memo, error) {
@@ -87,13 +87,13 @@ func appendMemo(b []byte, stat warehouse.MemoStat, m *warehouse.Memo) []byte {
 		m.Started.UnixNano(), int64(m.Duration)} {
 		b = binary.AppendVarint(b, n)
 	}
-	for _, s := range []string{string(m.Key), m.Step, m.Isolation, m.Kiln} {
+	for _, s := range []string{string(m.Key), m.Step, m.Isolation, m.Kiln, m.Offline, m.Origin} {
 		b = appendString(b, s)
 	}
 	b = binary.AppendVarint(b, int64(len(m.Outputs)))
 	for _, name := range slices.Sorted(maps.Keys(m.Outputs)) {
 		id := m.Outputs[name]
-		b = appendString(appendString(appendString(b, name), id.Packtype), id.Hash)
+		b = appendString(appendString(appendString(appendString(b, name), id.Packtype), id.Hash), m.Trees[name].String())
 	}
 	return b
 }
@@ -112,6 +112,7 @@ func (r *memoReader) memo() (c cachedMemo) {
 	c.memo.Duration = time.Duration(r.int())
 	c.memo.Key = warehouse.StepKey(r.string())
 	c.memo.Step, c.memo.Isolation, c.memo.Kiln = r.string(), r.string(), r.string()
+	c.memo.Offline, c.memo.Origin = r.string(), r.string()
 	n := r.int()
 	if n < 0 || n > int64(len(r.text)) {
 		r.err = errCut
@@ -121,6 +122,14 @@ func (r *memoReader) memo() (c cachedMemo) {
 	for range n {
 		name := r.string()
 		c.memo.Outputs[name] = warehouse.WareID{Packtype: r.string(), Hash: r.string()}
+		if tree := r.string(); tree != "" {
+			if c.memo.Trees == nil {
+				c.memo.Trees = map[string]warehouse.WareID{}
+			}
+			if c.memo.Trees[name], r.err = warehouse.ParseWareID(tree); r.err != nil {
+				return c
+			}
+		}
 	}
 	return c
 }

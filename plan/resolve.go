@@ -24,6 +24,7 @@ type ResolveOptions struct {
 	LockPath    string             // "": LockName in the formula's directory
 	Builtins    map[string]Builtin // by name
 	Offline     bool               // what would need the network is an error
+	Shared      Shared             // asked for a ware before its source is; nil: Alone
 	Update      []string           // addresses of wares to resolve anew although locked
 	UpdateAll   bool
 	Jobs        int            // sources resolved at once; 0: a few per core
@@ -72,6 +73,9 @@ type source struct {
 // lock file and does not write it; SaveLock does. Every source that cannot be
 // resolved is a diagnostic that points at it; Cause tells the errors behind.
 func Resolve(ctx context.Context, f *formula.Formula, o ResolveOptions) (*Plan, hcl.Diagnostics) {
+	if o.Shared == nil {
+		o.Shared = Alone{}
+	}
 	src := &sources{o: o, byAddr: map[string]*source{}, lockPath: o.LockPath}
 	if src.lockPath == "" {
 		src.lockPath = filepath.Join(f.Dir, LockName)

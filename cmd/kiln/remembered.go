@@ -32,7 +32,7 @@ func allRemembered(p *plan.Plan, explained []plan.Explanation, observe func(exec
 		e := &explained[i]
 		r.Steps[e.Step.Addr] = e.Memo.Outputs
 		r.Remembered++
-		observe(exec.Event{Kind: exec.StepRemembered, Step: e.Step, Duration: e.Memo.Duration, Outputs: e.Memo.Outputs})
+		observe(exec.Event{Kind: exec.StepRemembered, Step: e.Step, Duration: e.Memo.Duration, Outputs: e.Memo.Outputs, Origin: e.Memo.Origin})
 	}
 	for _, o := range p.Formula.Outputs {
 		id, ok := p.Wares[o.From.Ware]

@@ -146,7 +146,10 @@ func (s *story) event(e exec.Event) {
 	switch e.Kind {
 	case exec.StepRemembered:
 		s.ended++
-		s.line(addr, dim, "remembered"+took(e.Duration))
+		s.line(addr, dim, "remembered"+by(e.Origin)+took(e.Duration))
+	case exec.StepForgotten:
+		s.ended--
+		s.line(addr, plain, "what it made is gone from the warehouse that remembers it")
 	case exec.StepStarted:
 		s.active = append(s.active, &activity{name: addr, doing: "running", since: s.clock()})
 		s.line(addr, plain, strings.TrimSuffix("started: "+s.why[addr], ": "))
@@ -315,4 +318,12 @@ func seconds(d time.Duration) string {
 		return fmt.Sprintf("%dm%02ds", int(d.Minutes()), int(d.Seconds())%60)
 	}
 	return fmt.Sprintf("%dh%02dm", int(d.Hours()), int(d.Minutes())%60)
+}
+
+// by says who remembers a step, if it is not this machine.
+func by(origin string) string {
+	if origin == "" {
+		return ""
+	}
+	return " by " + origin
 }

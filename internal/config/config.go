@@ -15,6 +15,7 @@ import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/kilnbuild/kiln/warehouse"
+	"github.com/kilnbuild/kiln/warehouse/remote"
 )
 
 // A Config is what config.hcl says. Its zero value is that of an empty file.
@@ -31,16 +32,6 @@ type Config struct {
 	Sources map[string]*hcl.File // for diagnostics
 }
 
-// A Push says what runs put into a warehouse.
-type Push string
-
-// What runs can put into one.
-const (
-	PushNever   Push = "never"
-	PushOutputs Push = "outputs" // the wares of the formula's outputs, and the memos of the steps that made them
-	PushAll     Push = "all"     // what every step made, its memo, and what it took that is fetched
-)
-
 // A Warehouse is one beyond this machine. Secrets are named by where they are: the
 // environment, or a file.
 type Warehouse struct {
@@ -48,7 +39,7 @@ type Warehouse struct {
 	URL      string
 	Read     bool // wares are fetched from it
 	Memos    bool // steps that it remembers are not run
-	Push     Push
+	Push     remote.Push
 	Token    Secret
 	Username string
 	Password Secret

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/kilnbuild/kiln/warehouse"
+	"github.com/kilnbuild/kiln/warehouse/remote"
 )
 
 func load(t *testing.T, text string) (*Config, string) {
@@ -61,8 +62,8 @@ runner "kubernetes" {
 	if problem != "no diagnostics" {
 		t.Fatal(problem)
 	}
-	if len(c.Warehouses) != 2 || c.Warehouses[0].Push != PushAll || !c.Warehouses[0].Read || c.Warehouses[1].Memos ||
-		c.Warehouses[1].Push != PushNever || c.Warehouses[0].CAFile != filepath.Join(filepath.Dir(c.Path), "ca.pem") {
+	if len(c.Warehouses) != 2 || c.Warehouses[0].Push != remote.PushAll || !c.Warehouses[0].Read || c.Warehouses[1].Memos ||
+		c.Warehouses[1].Push != remote.PushNever || c.Warehouses[0].CAFile != filepath.Join(filepath.Dir(c.Path), "ca.pem") {
 		t.Errorf("warehouses: %+v", c.Warehouses)
 	}
 	if got := c.OfURL("https://ftp.gnu.org/gnu/hello.tar"); !slices.Equal(got, []string{"https://a.example/gnu/hello.tar", "https://b.example/hello.tar"}) {

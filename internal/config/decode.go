@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/gohcl"
 	"github.com/kilnbuild/kiln/warehouse"
+	"github.com/kilnbuild/kiln/warehouse/remote"
 	"github.com/kilnbuild/kiln/warehouse/seal"
 )
 
@@ -105,15 +106,15 @@ func (d *decoder) config(c *Config, body hcl.Body) {
 
 func (d *decoder) warehouse(b warehouseBlock) Warehouse {
 	w := Warehouse{
-		Name: b.Name, URL: b.URL, Read: b.Read == nil || *b.Read, Memos: b.Memos == nil || *b.Memos, Push: Push(b.Push),
+		Name: b.Name, URL: b.URL, Read: b.Read == nil || *b.Read, Memos: b.Memos == nil || *b.Memos, Push: remote.Push(b.Push),
 		Token: Secret{b.TokenEnv, d.path(b.TokenFile)}, Username: b.Username, Password: Secret{b.PasswordEnv, d.path(b.PasswordFile)},
 		CAFile: d.path(b.CAFile), CertFile: d.path(b.CertFile), KeyFile: d.path(b.KeyFile),
 		Profile: b.Profile, Insecure: b.Insecure, Range: b.Range,
 	}
 	switch w.Push {
 	case "":
-		w.Push = PushNever
-	case PushNever, PushOutputs, PushAll:
+		w.Push = remote.PushNever
+	case remote.PushNever, remote.PushOutputs, remote.PushAll:
 	default:
 		d.problem(b.Range, "Invalid push policy", "Warehouse %q has push = %q, want never, outputs or all.", b.Name, b.Push)
 	}

@@ -1,0 +1,69 @@
+package plan
+
+import (
+	"context"
+
+	"github.com/kilnbuild/kiln/warehouse"
+	"golang.org/x/sync/errgroup"
+)
+
+// Shared is the warehouses beyond this machine, as package warehouse/remote has them.
+// All of its methods may be called at any time, from several goroutines.
+type Shared interface {
+	// Any reports whether there is one whose memos count.
+	Any() bool
+	// Memo returns the memo of a step's key that is to be believed, or nil.
+	Memo(ctx context.Context, key warehouse.StepKey) *warehouse.Memo
+	// Reaches reports whether the wares of a memo from elsewhere may be had there.
+	Reaches(memo *warehouse.Memo) bool
+	// Fetch brings a ware into the local warehouse. The error matches
+	// warehouse.ErrMissing when no warehouse has it.
+	Fetch(ctx context.Context, id warehouse.WareID, progress func(done, total int64)) (warehouse.Record, error)
+}
+
+// Alone is the Shared of a kiln that has no warehouse but its own.
+type Alone struct{}
+
+// Any is false.
+func (Alone) Any() bool { return false }
+
+// Memo is nil.
+func (Alone) Memo(context.Context, warehouse.StepKey) *warehouse.Memo { return nil }
+
+// Reaches is false.
+func (Alone) Reaches(*warehouse.Memo) bool { return false }
+
+// Fetch finds nothing.
+func (Alone) Fetch(_ context.Context, id warehouse.WareID, _ func(done, total int64)) (warehouse.Record, error) {
+	return warehouse.Record{}, &warehouse.MissingError{What: "ware " + id.String()}
+}
+
+// askJobs is how many memos are asked for at a time: an answer is mostly waiting.
+const askJobs = 32
+
+// ask looks for memos of those of steps, which do not need each other, that are not
+// remembered here.
+func (x *explainer) ask(ctx context.Context, steps []*Step) {
+	if !x.o.Shared.Any() {
+		return
+	}
+	var g errgroup.Group
+	g.SetLimit(askJobs)
+	for _, s := range steps {
+		e := &x.result[x.at[s.Index]]
+		if e.State != StateRun || e.Reasons[0].Kind != ReasonNoMemo && e.Reasons[0].Kind != ReasonWareGone {
+			continue
+		}
+		g.Go(func() error {
+			memo := x.o.Shared.Memo(ctx, e.Resolved.Key)
+			if memo == nil {
+				return nil
+			}
+			if reason := x.o.holds(&e.Resolved, memo); reason == nil {
+				e.State, e.Memo, e.Reasons = StateRemembered, memo, nil
+			}
+			return nil
+		})
+	}
+	g.Wait()
+}

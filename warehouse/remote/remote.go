@@ -1,0 +1,274 @@
+// Package remote is all warehouses beyond this machine together, as the person has
+// configured them: wares are fetched from the first that gives them, memos are believed
+// if a trusted key has signed them, and what steps make is pushed to those that take
+// it. One that cannot be reached is left alone for the rest of the process. How each
+// keeps things is its Store's business.
+package remote
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/kilnbuild/kiln/warehouse"
+	"github.com/kilnbuild/kiln/warehouse/seal"
+	"golang.org/x/sync/singleflight"
+)
+
+// Push says what runs put into a warehouse.
+type Push string
+
+// What runs can put into one.
+const (
+	PushNever   Push = "never"
+	PushOutputs Push = "outputs" // the wares of the formula's outputs, and the memos of the steps that made them
+	PushAll     Push = "all"     // what every step made, its memo, and the fetched wares it took
+)
+
+// A Warehouse is one of a Set.
+type Warehouse struct {
+	Name  string // for messages
+	URL   string // without credentials
+	Read  bool   // wares are fetched from it
+	Memos bool   // its memos count, and memos are pushed to it
+	Push  Push
+	Open  func(context.Context) (warehouse.Store, error) // called when it is first needed
+}
+
+// Options says what a Set is made of.
+type Options struct {
+	Warehouses []Warehouse // in the order in which they are asked
+	Local      *warehouse.Local
+	Memos      *warehouse.Memos // memos from elsewhere are kept here too; may be nil
+	Trusted    map[seal.Key]bool
+	Secret     *seal.Secret // signs memos that are pushed; nil: none are
+	CacheDir   string       // for parts of what is being fetched
+	Warn       func(string) // told once of each thing that did not work; may be nil
+}
+
+// A Set is safe for concurrent use. Its nil value has no warehouses.
+type Set struct {
+	o        Options
+	members  []*member
+	fetching singleflight.Group
+	warned   sync.Map // texts
+	trees    sync.Map // tree id by ware id, of other packtypes: what signed memos say
+}
+
+// member is a warehouse and what has become of it.
+type member struct {
+	Warehouse
+	open  sync.Mutex
+	store warehouse.Store
+	mu    sync.Mutex
+	down  error // why it is left alone
+}
+
+// New makes a Set. The caller closes it. It opens nothing yet.
+func New(o Options) *Set {
+	s := &Set{o: o}
+	for _, w := range o.Warehouses {
+		s.members = append(s.members, &member{Warehouse: w})
+	}
+	return s
+}
+
+// Close closes what was opened.
+func (s *Set) Close() error {
+	if s == nil {
+		return nil
+	}
+	var err error
+	for _, m := range s.members {
+		if m.store != nil {
+			err = errors.Join(err, m.store.Close())
+		}
+	}
+	return err
+}
+
+// use returns the member's store; the error says why it is left alone.
+func (m *member) use(ctx context.Context) (warehouse.Store, error) {
+	m.open.Lock()
+	defer m.open.Unlock()
+	if err := m.gone(); err != nil || m.store != nil {
+		return m.store, err
+	}
+	store, err := m.Open(ctx)
+	if err == nil {
+		m.store = store
+	}
+	return store, err
+}
+
+func (m *member) gone() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.down
+}
+
+// leave notes that a warehouse did not answer, and tells it once. When ctx has ended
+// that says nothing of the warehouse.
+func (s *Set) leave(ctx context.Context, m *member, err error) {
+	if ctx.Err() != nil {
+		return
+	}
+	m.mu.Lock()
+	first := m.down == nil
+	m.down = err
+	m.mu.Unlock()
+	if first {
+		s.warn("warehouse %s is left out: %v", m.Name, err)
+	}
+}
+
+// warn tells the person something, once.
+func (s *Set) warn(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	if _, told := s.warned.LoadOrStore(text, true); !told && s.o.Warn != nil {
+		s.o.Warn(text)
+	}
+}
+
+// Fetch brings a ware into the local warehouse from the first warehouse that gives it.
+// The error matches warehouse.ErrMissing if no warehouse has it, and names what each
+// said if one did something else.
+func (s *Set) Fetch(ctx context.Context, id warehouse.WareID, progress func(done, total int64)) (warehouse.Record, error) {
+	if s == nil {
+		return warehouse.Record{}, &warehouse.MissingError{What: "ware " + id.String()}
+	}
+	got, err, _ := s.fetching.Do(id.String(), func() (any, error) {
+		if rec, err := s.o.Local.Get(id); err == nil {
+			return rec, nil
+		}
+		return s.fetch(ctx, id, progress)
+	})
+	return got.(warehouse.Record), err
+}
+
+func (s *Set) fetch(ctx context.Context, id warehouse.WareID, progress func(done, total int64)) (warehouse.Record, error) {
+	var failures []error
+	for _, m := range s.members {
+		if !m.Read {
+			continue
+		}
+		store, err := m.use(ctx)
+		if err == nil {
+			var rec warehouse.Record
+			rec, err = store.Get(ctx, id, s.o.Local, warehouse.Transfer{Progress: progress, CacheDir: s.o.CacheDir})
+			if err == nil {
+				err = s.checkTree(rec)
+			}
+			if err == nil {
+				return rec, nil
+			}
+		}
+		if ctx.Err() != nil {
+			return warehouse.Record{}, ctx.Err()
+		}
+		switch {
+		case errors.Is(err, warehouse.ErrMissing):
+			continue
+		case errors.Is(err, warehouse.ErrMismatch), errors.Is(err, warehouse.ErrOtherTree):
+			s.warn("warehouse %s: %v", m.Name, err)
+		default:
+			s.leave(ctx, m, err)
+		}
+		failures = append(failures, fmt.Errorf("warehouse %s: %w", m.Name, err))
+	}
+	missing := &warehouse.MissingError{What: "ware " + id.String()}
+	if failures == nil {
+		return warehouse.Record{}, missing
+	}
+	return warehouse.Record{}, fmt.Errorf("%w, and no other gives it: %w", missing, errors.Join(failures...))
+}
+
+// checkTree refuses a ware that is not the fileset that a signed memo has named by its
+// id.
+func (s *Set) checkTree(rec warehouse.Record) error {
+	tree, ok := s.trees.Load(rec.ID)
+	if !ok {
+		return nil
+	}
+	if err := rec.CheckTree(tree.(warehouse.WareID), "a signed memo"); err != nil {
+		return errors.Join(err, s.o.Local.Remove(rec.ID))
+	}
+	return nil
+}
+
+// Memo asks the warehouses for the memo of a step key, and keeps it with the local
+// memos. It is nil if none has one that is to be believed.
+func (s *Set) Memo(ctx context.Context, key warehouse.StepKey) *warehouse.Memo {
+	if s == nil {
+		return nil
+	}
+	for _, m := range s.members {
+		if !m.Memos || !m.Read {
+			continue
+		}
+		store, err := m.use(ctx)
+		if err != nil {
+			s.leave(ctx, m, err)
+			continue
+		}
+		sealed, err := store.Memo(ctx, key)
+		if err != nil {
+			if !errors.Is(err, warehouse.ErrMissing) {
+				s.leave(ctx, m, err)
+			}
+			continue
+		}
+		memo, err := seal.Open(sealed, key, s.o.Trusted)
+		if err == nil && !memo.MayBeShared() {
+			err = errors.New("its step could reach a network")
+		}
+		if err != nil {
+			s.warn("warehouse %s: a memo is ignored: %v", m.Name, err)
+			continue
+		}
+		memo.Origin = m.URL
+		s.learn(memo)
+		if s.o.Memos != nil {
+			if err := s.o.Memos.Put(*memo); err != nil {
+				s.warn("%v", err)
+			}
+		}
+		return memo
+	}
+	return nil
+}
+
+// Reaches reports whether the wares of a memo that came from elsewhere may still be
+// had there.
+func (s *Set) Reaches(memo *warehouse.Memo) bool {
+	if s == nil || memo.Origin == "" {
+		return false
+	}
+	for _, m := range s.members {
+		if m.URL == memo.Origin && m.Read && m.gone() == nil {
+			s.learn(memo)
+			return true
+		}
+	}
+	return false
+}
+
+// Any reports whether there is a warehouse whose memos count.
+func (s *Set) Any() bool {
+	if s == nil {
+		return false
+	}
+	for _, m := range s.members {
+		if m.Memos && m.Read && m.gone() == nil {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *Set) learn(memo *warehouse.Memo) {
+	for name, tree := range memo.Trees {
+		s.trees.Store(memo.Outputs[name], tree)
+	}
+}

@@ -1,0 +1,48 @@
+// Package stores opens warehouses by URL. It is apart from the kinds of store so that
+// only who opens any of them depends on all.
+package stores
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"strings"
+
+	"github.com/kilnbuild/kiln/warehouse"
+	"github.com/kilnbuild/kiln/warehouse/file"
+	"github.com/kilnbuild/kiln/warehouse/packed"
+	"github.com/kilnbuild/kiln/warehouse/s3"
+)
+
+// Options is how a warehouse is to be reached, as far as its URL does not say. A kind
+// of store takes of it what it knows of.
+type Options struct {
+	Token              string // sent as a bearer token
+	Username, Password string // basic authentication
+	CAFile             string // PEM; whom to believe instead of the system's authorities
+	CertFile, KeyFile  string // PEM; who this client is
+	Profile            string // of S3's shared credentials
+	Insecure           bool   // plain connections to other machines, and certificates of anybody
+}
+
+// Open opens the warehouse at a URL. It may not connect yet: a warehouse out of reach
+// may show only when it is used. Errors and the store's String have no credentials.
+func Open(ctx context.Context, rawURL string, o Options) (warehouse.Store, error) {
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		return nil, fmt.Errorf("open warehouse: %w", err)
+	}
+	var objects packed.Objects
+	switch strings.TrimPrefix(u.Scheme, "ca+") {
+	case "file":
+		objects, err = file.Open(u.Path)
+	case "s3":
+		objects, err = s3.Open(ctx, rawURL, s3.Options{AccessKey: o.Username, SecretKey: o.Password, Token: o.Token, Profile: o.Profile})
+	default:
+		return nil, fmt.Errorf("open warehouse %s: kiln knows no warehouses with URLs that begin with %s://", u.Redacted(), u.Scheme)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open warehouse %s: %w", u.Redacted(), err)
+	}
+	return packed.New(objects), nil
+}
