@@ -10,6 +10,7 @@ import (
 
 	"github.com/kilnbuild/kiln/warehouse"
 	"github.com/kilnbuild/kiln/warehouse/file"
+	"github.com/kilnbuild/kiln/warehouse/oci"
 	"github.com/kilnbuild/kiln/warehouse/packed"
 	"github.com/kilnbuild/kiln/warehouse/s3"
 )
@@ -38,6 +39,8 @@ func Open(ctx context.Context, rawURL string, o Options) (warehouse.Store, error
 		objects, err = file.Open(u.Path)
 	case "s3":
 		objects, err = s3.Open(ctx, rawURL, s3.Options{AccessKey: o.Username, SecretKey: o.Password, Token: o.Token, Profile: o.Profile})
+	case "oci", "oci+http":
+		objects, err = oci.Open(ctx, rawURL, oci.Options{Username: o.Username, Password: o.Password, Token: o.Token, Insecure: o.Insecure})
 	default:
 		return nil, fmt.Errorf("open warehouse %s: kiln knows no warehouses with URLs that begin with %s://", u.Redacted(), u.Scheme)
 	}
