@@ -67,6 +67,7 @@ type Writer struct {
 	store   *Store
 	f       *os.File
 	hash    hash.Hash
+	size    int64 // bytes there will be, -1: not known
 	n       int64 // bytes written
 	pledged int64
 	err     error
@@ -88,14 +89,18 @@ func (s *Store) Create(size int64) (*Writer, error) {
 		s.unpledge(pledged)
 		return nil, noRoom(err)
 	}
-	return &Writer{store: s, f: f, hash: sha256.New(), pledged: pledged}, nil
+	return &Writer{store: s, f: f, hash: sha256.New(), size: size, pledged: pledged}, nil
 }
 
 // ahead is how much room a writer asks for that was not told the size.
 const ahead = 8 << 20
 
-// Write appends to the object. The error matches ErrFull.
+// Write appends to the object. The error matches ErrFull, or ErrMismatch if that makes
+// it larger than it was to be.
 func (w *Writer) Write(p []byte) (int, error) {
+	if w.err == nil && w.size >= 0 && w.n+int64(len(p)) > w.size {
+		w.err = ErrMismatch
+	}
 	if w.err != nil {
 		return 0, w.err
 	}

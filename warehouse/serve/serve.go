@@ -1,0 +1,167 @@
+// Package serve offers a warehouse to a team: over the Remote Execution API (gRPC: what
+// a cache needs of version 2) and over HTTP, on one port. What clients hand in is kept by
+// package keep; wares and memos of the local warehouse are served from where they lie.
+// It prints nothing, and how it is configured is package main's business.
+package serve
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"log"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/net/netutil"
+
+	"github.com/kilnbuild/kiln/warehouse/reapi/grpc"
+	"github.com/kilnbuild/kiln/warehouse/serve/keep"
+)
+
+// Options say what a server offers and to whom.
+type Options struct {
+	Dir      string // of what clients hand in; no other server may use it
+	MaxBytes int64  // how much that may be on disk, at most
+	ReadOnly bool   // nobody may hand anything in
+
+	// Tokens is a file of tokens, which ParseTokens reads; "": none are asked for.
+	Tokens string
+	// Cert and Key are files, PEM, of the server's certificate; "": no TLS.
+	Cert, Key string
+	// ClientCA is a file, PEM: clients must have a certificate that one of these
+	// authorities has signed. "": they need none.
+	ClientCA string
+
+	// Log is told, in lines, what a person who runs the server wants to know. It is
+	// called by one goroutine at a time. nil: nobody is.
+	Log func(line string)
+	// LogRequests makes it a line for each request too.
+	LogRequests bool
+	Version     string // of kiln
+}
+
+// A Server serves. Its methods are safe for concurrent use.
+type Server struct {
+	o       Options
+	log     logger
+	store   *keep.Store
+	access  atomic.Pointer[access]
+	metrics *metrics
+	uploads uploads
+	http    *http.Server
+	loop    bool // it listens on this machine's own addresses alone
+}
+
+// Limits that keep one client from using up the server.
+const (
+	maxConnections = 1024
+	maxStreams     = 256                    // at once, of a connection
+	maxBatch       = 4 << 20                // bytes of content in a batch: clients' own limit is 4 MiB and a bit
+	maxMessage     = maxBatch + maxBatch/16 // bytes of a client's message: a batch, and what is said of each content
+	maxHeader      = 64 << 10               // bytes
+	headerTimeout  = 10 * time.Second       // also of a TLS handshake
+	idleTimeout    = 5 * time.Minute
+	stallTimeout   = time.Minute // how long a transfer may stand still
+)
+
+// New makes a server and opens what it keeps. The caller calls Close.
+func New(o Options) (*Server, error) {
+	s := &Server{o: o, metrics: newMetrics()}
+	s.log.f = o.Log
+	if err := s.Reload(); err != nil {
+		return nil, err
+	}
+	var err error
+	if s.store, err = keep.Open(o.Dir, o.MaxBytes); err != nil {
+		return nil, err
+	}
+	s.uploads.store = s.store
+	s.http = s.newHTTP()
+	return s, nil
+}
+
+func (s *Server) newHTTP() *http.Server {
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(true)
+	protocols.SetUnencryptedHTTP2(s.o.Cert == "")
+	h := &http.Server{
+		Handler:           s.handler(),
+		Protocols:         &protocols,
+		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          log.New(&s.log, "", 0),
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams:          maxStreams,
+			MaxReceiveBufferPerStream:     1 << 20,
+			MaxReceiveBufferPerConnection: 16 << 20,
+			SendPingTimeout:               stallTimeout,
+			PingTimeout:                   15 * time.Second,
+			WriteByteTimeout:              stallTimeout,
+		},
+	}
+	if s.o.Cert != "" {
+		h.TLSConfig = &tls.Config{
+			MinVersion: tls.VersionTLS12,
+			NextProtos: []string{"h2", "http/1.1"},
+			GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+				return s.access.Load().tls, nil
+			},
+		}
+	}
+	return h
+}
+
+// Serve serves clients that connect to l until Shutdown or Close is called, and then
+// returns nil.
+func (s *Server) Serve(l net.Listener) error {
+	s.loop = isLoopback(l.Addr())
+	l = netutil.LimitListener(l, maxConnections)
+	var err error
+	if s.o.Cert != "" {
+		err = s.http.ServeTLS(l, "", "")
+	} else {
+		err = s.http.Serve(l)
+	}
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+// Shutdown takes no more requests and waits for those under way, until ctx is done.
+func (s *Server) Shutdown(ctx context.Context) error { return s.http.Shutdown(ctx) }
+
+// Close ends everything at once.
+func (s *Server) Close() error {
+	err := s.http.Close()
+	s.uploads.drop()
+	return errors.Join(err, s.store.Close())
+}
+
+// Reload reads certificates and tokens anew. After an error the old ones stay.
+func (s *Server) Reload() error {
+	a, err := readAccess(s.o)
+	if err == nil {
+		s.access.Store(a)
+	}
+	return err
+}
+
+func isLoopback(a net.Addr) bool {
+	tcp, ok := a.(*net.TCPAddr)
+	return !ok || tcp.IP.IsLoopback() // a socket in the file system is even closer
+}
+
+// services are the methods of gRPC that this is.
+func (s *Server) services() *grpc.Server {
+	g := &grpc.Server{MaxMessage: maxMessage}
+	s.handleCapabilities(g)
+	s.handleContents(g)
+	s.handleStreams(g)
+	s.handleActions(g)
+	return g
+}

@@ -1,0 +1,99 @@
+package serve
+
+import (
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/kilnbuild/kiln/warehouse/serve/keep"
+)
+
+// uploads are those that ended early. Who asks how far one got, and goes on, need not
+// begin anew. They take room, and go first when there is none.
+type uploads struct {
+	store *keep.Store
+	mu    sync.Mutex
+	by    map[string]*upload // by resource
+}
+
+type upload struct {
+	*keep.Writer
+	timer *time.Timer
+}
+
+const (
+	maxUploads  = 64               // that are kept
+	uploadsKept = 10 * time.Minute // how long each is
+)
+
+// put keeps an upload that ended early.
+func (u *uploads) put(resource string, w *keep.Writer) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if _, there := u.by[resource]; there || len(u.by) >= maxUploads || w.Written() == 0 {
+		w.Abort()
+		return
+	}
+	if u.by == nil {
+		u.by = map[string]*upload{}
+	}
+	u.by[resource] = &upload{w, time.AfterFunc(uploadsKept, func() {
+		if w := u.take(resource); w != nil {
+			w.Abort()
+		}
+	})}
+}
+
+// take returns an upload that ended early, nil if there is none, and forgets it.
+func (u *uploads) take(resource string) *keep.Writer {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	up := u.by[resource]
+	if up == nil {
+		return nil
+	}
+	up.timer.Stop()
+	delete(u.by, resource)
+	return up.Writer
+}
+
+// written returns how far an upload got.
+func (u *uploads) written(resource string) int64 {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if up := u.by[resource]; up != nil {
+		return up.Written()
+	}
+	return 0
+}
+
+// drop gives all up, and reports whether there were any.
+func (u *uploads) drop() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	dropped := len(u.by) > 0
+	for _, up := range u.by {
+		up.timer.Stop()
+		up.Abort()
+	}
+	clear(u.by)
+	return dropped
+}
+
+// retry does something again that found no room, when there is more.
+func (s *Server) retry(f func() error) error {
+	err := f()
+	if errors.Is(err, keep.ErrFull) && s.uploads.drop() {
+		err = f()
+	}
+	return err
+}
+
+// create begins an object.
+func (s *Server) create(size int64) (w *keep.Writer, err error) {
+	err = s.retry(func() (err error) {
+		w, err = s.store.Create(size)
+		return err
+	})
+	return w, err
+}
