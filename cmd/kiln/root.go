@@ -32,6 +32,7 @@ var verbs = []func(*app) *cobra.Command{
 	newCallCmd,
 	newFunctionCmd,
 	newWareCmd,
+	newServeCmd,
 	newHelperCmd,
 	newVersionCmd,
 	newExitCodesTopic,

@@ -57,7 +57,7 @@ func TestScript(t *testing.T) {
 			env.Setenv("EXAMPLES", examples)
 			env.Setenv("CASES", os.Getenv("KILN_WARPFORGE_CASES"))
 			env.Setenv("TMPDIR", env.WorkDir+"/.tmp")
-			www := httptest.NewServer(serve(env.WorkDir + "/www"))
+			www := httptest.NewServer(serveFiles(env.WorkDir + "/www"))
 			env.Defer(www.Close)
 			env.Setenv("HTTP", www.URL)
 			return os.MkdirAll(env.WorkDir+"/.tmp", 0o700)
@@ -65,7 +65,7 @@ func TestScript(t *testing.T) {
 	})
 }
 
-func serve(dir string) http.Handler {
+func serveFiles(dir string) http.Handler {
 	files := http.FileServer(http.Dir(dir))
 	path, _ := osexec.Command("git", "--exec-path").Output() // no git: scripts that need it skip
 	repos := &cgi.Handler{
