@@ -40,7 +40,6 @@ type Options struct {
 // Made is a step that has ended well, for who shares it with other machines.
 type Made struct {
 	Step *plan.Step
-	Took []warehouse.WareID // its inputs, those of steps and those of wares
 	Memo warehouse.Memo
 }
 

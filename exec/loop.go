@@ -314,11 +314,6 @@ func (r *run) made(st *state, records map[string]warehouse.Record, took time.Dur
 			m.Memo.Trees[name] = rec.Tree
 		}
 	}
-	for _, in := range st.resolved.Inputs {
-		if !in.Ware.IsZero() {
-			m.Took = append(m.Took, in.Ware)
-		}
-	}
 	if r.FormulaID != nil {
 		m.Memo.FormulaID = r.FormulaID(st.resolved)
 	}

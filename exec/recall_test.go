@@ -120,7 +120,7 @@ func TestRecall(t *testing.T) {
 				t.Errorf("told of %d steps made, want %d", len(told), len(tt.started))
 			}
 			for _, m := range told {
-				if m.Memo.Key == "" || len(m.Took) == 0 {
+				if m.Memo.Key == "" || m.Step.Addr != m.Memo.Step {
 					t.Errorf("told of %+v", m)
 				}
 			}

@@ -110,6 +110,11 @@ func (l *loader) evaluate(f *Formula) {
 				}
 			}, func() {})
 		}
+		for _, w := range sortedDecls(m.warehouses) {
+			if place, ok := m.warehouse(w); ok {
+				f.Warehouses = append(f.Warehouses, place)
+			}
+		}
 		for _, d := range sortedDecls(m.callable) {
 			if function := m.function(d); function != nil {
 				f.Functions = append(f.Functions, function)

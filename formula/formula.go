@@ -18,8 +18,9 @@ type Formula struct {
 	Steps   []*Step              // in topological order, ties by Addr
 	Outputs []*Output            // in the order written
 
-	Functions []*Function // sorted by Addr
-	Pending   []*Pending  // what is not known before calls have run; sorted by Addr
+	Functions  []*Function // sorted by Addr
+	Warehouses []Warehouse // modules in the order of their calls, each by name
+	Pending    []*Pending  // what is not known before calls have run; sorted by Addr
 }
 
 // A Ware is a named source, not resolved yet.

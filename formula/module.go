@@ -20,14 +20,15 @@ type module struct {
 	body   *hclsyntax.Body
 	ctx    *hcl.EvalContext // functions
 
-	variables map[string]*variable
-	locals    map[string]*local
-	wares     map[string]*wareBlock
-	steps     map[string]*stepBlock
-	callable  map[string]*functionBlock
-	asked     map[string]*stepBlock // call blocks
-	outputs   map[string]*outputBlock
-	calls     map[string]*moduleCall
+	variables  map[string]*variable
+	locals     map[string]*local
+	wares      map[string]*wareBlock
+	warehouses map[string]*warehouseBlock
+	steps      map[string]*stepBlock
+	callable   map[string]*functionBlock
+	asked      map[string]*stepBlock // call blocks
+	outputs    map[string]*outputBlock
+	calls      map[string]*moduleCall
 
 	stepOrder   []*stepBlock // as written
 	askedOrder  []*stepBlock
@@ -66,6 +67,7 @@ type moduleCall struct {
 func (m *module) declare() {
 	m.variables, m.locals = make(map[string]*variable), make(map[string]*local)
 	m.wares, m.steps = make(map[string]*wareBlock), make(map[string]*stepBlock)
+	m.warehouses = make(map[string]*warehouseBlock)
 	m.callable, m.asked = make(map[string]*functionBlock), make(map[string]*stepBlock)
 	m.outputs, m.calls = make(map[string]*outputBlock), make(map[string]*moduleCall)
 	for _, attr := range m.body.Attributes {
@@ -105,6 +107,8 @@ func (m *module) declareBlock(block *hclsyntax.Block) {
 		add(m, m.variables, &variable{decl: d})
 	case "ware":
 		add(m, m.wares, &wareBlock{decl: d})
+	case "warehouse":
+		add(m, m.warehouses, &warehouseBlock{decl: d})
 	case "step":
 		if s := (&stepBlock{decl: d}); add(m, m.steps, s) {
 			s.keysNode, s.namesNode = s.node, s.node

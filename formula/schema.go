@@ -26,6 +26,7 @@ var schemas = map[string]blockSchema{
 		"inputs", "env", "exec", "script", "interpreter", "outputs", "for_each", "depends_on", "timeout", "cwd", "user",
 		"network", "on_error", "echo",
 	}},
+	"warehouse": {labels: 1, attributes: []string{"url"}, required: []string{"url"}},
 	"function": {labels: 1, attributes: []string{
 		"inputs", "env", "exec", "schema_in", "schema_out", "timeout", "memory", "cwd", "user",
 	}, required: []string{"inputs", "exec"}},
@@ -38,7 +39,7 @@ var schemas = map[string]blockSchema{
 	"validation": {attributes: []string{"condition", "error_message"}, required: []string{"condition", "error_message"}},
 }
 
-var topLevel = []string{"variable", "locals", "ware", "step", "function", "call", "output", "module"}
+var topLevel = []string{"variable", "locals", "ware", "step", "function", "call", "output", "module", "warehouse"}
 
 func asBlock(name string) string {
 	if slices.Contains(topLevel, name) {

@@ -112,6 +112,16 @@ func (src *sources) fetchShared(ctx context.Context, s *source) error {
 	return err
 }
 
+// fetchID brings the ware s.id from the warehouses beyond this machine, or else from
+// the addresses that the formula names.
+func (src *sources) fetchID(ctx context.Context, s *source) error {
+	err := src.fetchShared(ctx, s)
+	if err == nil || ctx.Err() != nil || errors.Is(err, ErrMismatch) {
+		return err
+	}
+	return src.fetchPacked(ctx, s)
+}
+
 // fetchSource brings s from where its formula says that it is.
 func (src *sources) fetchSource(ctx context.Context, s *source) (err error) {
 	w := s.wares[0]

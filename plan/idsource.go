@@ -33,11 +33,11 @@ func (src *sources) resolveID(ctx context.Context, s *source) error {
 	}
 	s.id, s.entry.Tree = id, locked.Tree
 	rec, err := src.o.Warehouse.Get(id)
-	if errors.Is(err, warehouse.ErrMissing) && (w.Source.ID == formula.EmptyWare || len(src.where(s)) > 0) {
+	if errors.Is(err, warehouse.ErrMissing) && (w.Source.ID == formula.EmptyWare || src.o.Shared.Any() || len(src.where(s)) > 0) {
 		if w.Source.Filters == "" && (!lockedID(w.Source) || !locked.Tree.IsZero()) {
 			return nil
 		}
-		if err := src.fetchPacked(ctx, s); err != nil {
+		if err := src.fetchID(ctx, s); err != nil {
 			return err
 		}
 		rec, err = src.o.Warehouse.Get(id)

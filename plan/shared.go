@@ -10,7 +10,7 @@ import (
 // Shared is the warehouses beyond this machine, as package warehouse/remote has them.
 // All of its methods may be called at any time, from several goroutines.
 type Shared interface {
-	// Any reports whether there is one whose memos count.
+	// Any reports whether there is one to ask.
 	Any() bool
 	// Memo returns the memo of a step's key that is to be believed, or nil.
 	Memo(ctx context.Context, key warehouse.StepKey) *warehouse.Memo

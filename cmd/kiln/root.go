@@ -26,6 +26,7 @@ var verbs = []func(*app) *cobra.Command{
 	newLockCmd,
 	newUpdateCmd,
 	newFetchCmd,
+	newKeyCmd,
 	newDoctorCmd,
 	newSpecCmd,
 	newShellCmd,

@@ -53,6 +53,12 @@ func (s *session) recall(ctx context.Context) (more bool, err error) {
 		if e.Memo == nil || !slices.Contains(calls, e.Step.Addr) {
 			continue
 		}
+		if gone, err := s.bring(ctx, []warehouse.WareID{e.Memo.Outputs[formula.CallOutput]}); err != nil {
+			return false, err
+		} else if gone != nil {
+			s.shared.Forget(e.Memo.Key)
+			continue
+		}
 		if err := s.learn(ctx, e.Step, e.Memo.Outputs); err != nil {
 			return false, err
 		}
@@ -63,6 +69,9 @@ func (s *session) recall(ctx context.Context) (more bool, err error) {
 
 // learn takes in the output of a call.
 func (s *session) learn(ctx context.Context, call *plan.Step, outputs map[string]warehouse.WareID) error {
+	if _, err := s.bring(ctx, []warehouse.WareID{outputs[formula.CallOutput]}); err != nil {
+		return err
+	}
 	text, err := s.output(ctx, outputs[formula.CallOutput])
 	if err != nil {
 		return fmt.Errorf("read the output of %s: %w", call.Addr, err)
@@ -172,6 +181,29 @@ func (a *app) runRound(ctx context.Context, s *session, f *runFlags, targets []s
 	if _, err := a.lock(s, false); err != nil {
 		return exec.Result{}, err
 	}
+	ran := 0
+	for {
+		result, err := a.runOnce(ctx, s, f, steps, targets, exports, tale, earlier)
+		ran += result.Ran
+		result.Ran = ran
+		if err != nil {
+			return result, err
+		}
+		gone, err := s.bring(ctx, wanted(s.plan, result, targets))
+		if err != nil || gone == nil {
+			return result, err
+		}
+		// Who remembers the steps that made these wares has lost them.
+		if err := s.forget(result, gone); err != nil {
+			return result, err
+		}
+		tale.again(result)
+	}
+}
+
+// runOnce runs what is not remembered of steps, which targets name.
+func (a *app) runOnce(ctx context.Context, s *session, f *runFlags, steps []*plan.Step, targets []string, exports []export, tale *story,
+	earlier map[warehouse.StepKey]map[string]warehouse.WareID) (exec.Result, error) {
 	explained, err := s.explain(ctx, targets, f.force)
 	if err != nil {
 		return exec.Result{}, err
@@ -184,8 +216,10 @@ func (a *app) runRound(ctx context.Context, s *session, f *runFlags, targets []s
 	if len(plan.Pending(explained)) == 0 && earlier == nil {
 		return allRemembered(s.plan, explained, f.observer(tale)), nil
 	}
+	made, wait := s.pusher(ctx, targets, tale)
+	defer wait()
 	return exec.RunPlan(ctx, s.plan, exec.Options{
-		Warehouse: s.wares, Memos: s.memos, Jobs: f.jobs, KeepGoing: f.keepGoing, Force: f.force,
+		Warehouse: s.wares, Memos: s.memos, Shared: s.shared, Made: made, Jobs: f.jobs, KeepGoing: f.keepGoing, Force: f.force,
 		Targets: targets, Observe: f.observer(tale), Version: version, Binaries: binaries, Earlier: earlier,
 		Allow: f.allow.Allowed, FormulaID: s.formulaID,
 	})

@@ -22,6 +22,7 @@ type session struct {
 	plan    *plan.Plan
 	wares   *warehouse.Local
 	memos   *warehouse.Memos
+	shared  *shared
 	history *plan.History
 	results map[string]formula.Result    // of calls, as far as they are known
 	extend  func(*formula.Formula) error // adds to the formula what a verb needs beside it; may be nil
@@ -91,10 +92,15 @@ func (a *app) resolve(ctx context.Context, s *session, f *planFlags) error {
 			return err
 		}
 	}
+	if s.shared == nil {
+		if err = a.share(s, f, loaded); err != nil {
+			return err
+		}
+	}
 	p, diags := plan.Resolve(ctx, loaded, plan.ResolveOptions{
 		Warehouse: s.wares, CacheDir: cache, LockPath: lockPath(loaded.Dir, f.path),
 		Builtins: builtins(), Offline: f.offline, Update: f.update, UpdateAll: f.updateAll,
-		Progress: a.tellProgress,
+		Progress: a.tellProgress, Shared: s.shared,
 	})
 	if err = a.diagnosePlan(diags, loaded.Sources); err != nil {
 		return err
@@ -119,7 +125,24 @@ func (s *session) open() error {
 	return err
 }
 
+// share makes the other warehouses ready, unless the network is forbidden.
+func (a *app) share(s *session, f *planFlags, loaded *formula.Formula) error {
+	s.shared = &shared{a: a}
+	if f.offline {
+		return nil
+	}
+	c, err := a.configuration()
+	if err != nil {
+		return err
+	}
+	s.shared, err = a.openShared(c, loaded.Warehouses, s.wares, s.memos)
+	return err
+}
+
 func (s *session) close() {
+	if s.shared != nil {
+		s.shared.Close()
+	}
 	if s.wares != nil {
 		s.wares.Close()
 	}
@@ -142,7 +165,7 @@ func (s *session) explain(ctx context.Context, targets []string, force bool) ([]
 		return nil, err
 	}
 	return s.plan.Explain(ctx, steps, plan.ExplainOptions{
-		Warehouse: s.wares, Memos: s.memos, History: s.history, Force: force,
+		Warehouse: s.wares, Memos: s.memos, Shared: s.shared, History: s.history, Force: force,
 	})
 }
 

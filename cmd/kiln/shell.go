@@ -95,7 +95,7 @@ func (a *app) shell(ctx context.Context, f *shellFlags, target string) error {
 		a.tellAction(step)
 	}
 	code, err := a.runShell(ctx, resolved, exec.ShellOptions{
-		Options: exec.Options{Warehouse: s.wares, Binaries: binaries, Allow: f.allow.Allowed},
+		Options: exec.Options{Warehouse: s.wares, Shared: s.shared, Binaries: binaries, Allow: f.allow.Allowed},
 		Command: command, Stderr: a.stderr,
 	})
 	return shellError(code, err, f.command == nil)

@@ -203,6 +203,31 @@ func (s *story) progress(p plan.Progress) {
 	act.doing, act.done, act.total = phaseWord(p.Phase), p.Done, p.Total
 }
 
+// pushing tells how many steps are left to be pushed to other warehouses.
+func (s *story) pushing(left int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	const name = "other warehouses"
+	act := s.find(name)
+	switch {
+	case left == 0 && act != nil:
+		s.drop(act)
+	case left > 0 && act == nil:
+		act = &activity{name: name, since: s.clock()}
+		s.active = append(s.active, act)
+		fallthrough
+	case left > 0:
+		act.doing = "pushing " + count(left, "step")
+	}
+}
+
+// again tells that steps whose results cannot be had are run after all.
+func (s *story) again(r exec.Result) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ended -= len(r.Steps)
+}
+
 // exporting tells that an output is being exported: how many bytes were written, and
 // that it is over.
 func (s *story) exporting(name string) (progress func(int64), end func()) {

@@ -54,6 +54,9 @@ type Set struct {
 	fetching singleflight.Group
 	warned   sync.Map // texts
 	trees    sync.Map // tree id by ware id, of other packtypes: what signed memos say
+
+	nothing   sync.Map // step keys that no warehouse has a memo of
+	forgotten sync.Map // step keys whose memos count no more
 }
 
 // member is a warehouse and what has become of it.
@@ -203,6 +206,9 @@ func (s *Set) Memo(ctx context.Context, key warehouse.StepKey) *warehouse.Memo {
 	if s == nil {
 		return nil
 	}
+	if _, known := s.nothing.Load(key); known || s.isForgotten(key) {
+		return nil
+	}
 	for _, m := range s.members {
 		if !m.Memos || !m.Read {
 			continue
@@ -236,13 +242,28 @@ func (s *Set) Memo(ctx context.Context, key warehouse.StepKey) *warehouse.Memo {
 		}
 		return memo
 	}
+	if ctx.Err() == nil {
+		s.nothing.Store(key, true)
+	}
 	return nil
+}
+
+// Forget makes memos of a step key count no more: what they name cannot be had.
+func (s *Set) Forget(key warehouse.StepKey) {
+	if s != nil {
+		s.forgotten.Store(key, true)
+	}
+}
+
+func (s *Set) isForgotten(key warehouse.StepKey) bool {
+	_, forgotten := s.forgotten.Load(key)
+	return forgotten
 }
 
 // Reaches reports whether the wares of a memo that came from elsewhere may still be
 // had there.
 func (s *Set) Reaches(memo *warehouse.Memo) bool {
-	if s == nil || memo.Origin == "" {
+	if s == nil || memo.Origin == "" || s.isForgotten(memo.Key) {
 		return false
 	}
 	for _, m := range s.members {
@@ -254,13 +275,13 @@ func (s *Set) Reaches(memo *warehouse.Memo) bool {
 	return false
 }
 
-// Any reports whether there is a warehouse whose memos count.
+// Any reports whether there is a warehouse to ask.
 func (s *Set) Any() bool {
 	if s == nil {
 		return false
 	}
 	for _, m := range s.members {
-		if m.Memos && m.Read && m.gone() == nil {
+		if m.Read && m.gone() == nil {
 			return true
 		}
 	}
