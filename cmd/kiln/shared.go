@@ -59,7 +59,7 @@ func (a *app) openShared(c *config.Config, f []formula.Warehouse, local *warehou
 	for _, w := range c.Warehouses {
 		all = append(all, remote.Warehouse{
 			Name: w.Name, URL: redacted(w.URL), Read: w.Read, Memos: w.Memos, Push: w.Push,
-			Open: func(ctx context.Context) (warehouse.Store, error) { return openStore(ctx, w) },
+			Open: func(ctx context.Context) (warehouse.Store, error) { return openWarehouse(ctx, w) },
 		})
 	}
 	for _, w := range f {
@@ -96,8 +96,8 @@ func redacted(rawURL string) string {
 	return u.Redacted()
 }
 
-// openStore opens a warehouse of the configuration with its credentials.
-func openStore(ctx context.Context, w config.Warehouse) (warehouse.Store, error) {
+// openWarehouse opens a warehouse of the configuration with its credentials.
+func openWarehouse(ctx context.Context, w config.Warehouse) (warehouse.Store, error) {
 	token, err := w.Token.Get()
 	if err != nil {
 		return nil, fmt.Errorf("its token: %w", err)
