@@ -66,3 +66,14 @@ func defaultMaxPIDs() uint64 {
 	}
 	return min(DefaultMaxPIDs, all/4)
 }
+
+// CheckContainers enters a run's namespaces and leaves them: it says why containers
+// cannot be made here, or nil. Warehouse and Binaries of o count.
+func CheckContainers(o Options) error {
+	x, err := startExecutor(&o, &hosts{})
+	if err != nil {
+		return err
+	}
+	x.Close()
+	return nil
+}

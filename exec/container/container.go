@@ -230,15 +230,7 @@ func (x *Executor) send(kind wire.Kind, message any) error {
 }
 
 // MayRunAs returns why a job cannot run as a user and group, or nil.
-func (x *Executor) MayRunAs(uid, gid int) error {
-	if has(x.ids.UIDs, uid) && has(x.ids.GIDs, gid) {
-		return nil
-	}
-	if x.ids.Why == "" {
-		return fmt.Errorf("user %d:%d is not among the %d ids that are mapped", uid, gid, x.ids.Count())
-	}
-	return fmt.Errorf("user %d:%d needs subordinate ids: %s", uid, gid, x.ids.Why)
-}
+func (x *Executor) MayRunAs(uid, gid int) error { return x.ids.MayRunAs(uid, gid) }
 
 // Gone returns why the executor ended, once Events is closed.
 func (x *Executor) Gone() error {

@@ -46,6 +46,17 @@ func has(ranges []Range, id int) bool {
 	return false
 }
 
+// MayRunAs returns why a job cannot run as a user and group, or nil.
+func (m Mapping) MayRunAs(uid, gid int) error {
+	if has(m.UIDs, uid) && has(m.GIDs, gid) {
+		return nil
+	}
+	if m.Why == "" {
+		return fmt.Errorf("user %d:%d is not among the %d ids that are mapped", uid, gid, m.Count())
+	}
+	return fmt.Errorf("user %d:%d needs subordinate ids: %s", uid, gid, m.Why)
+}
+
 // HostMapping chooses the best mapping this user may have. Inside, id 0 is always
 // the user, so that what a job leaves behind is the user's.
 func HostMapping() Mapping {

@@ -68,6 +68,16 @@ func inOrder(text string, parts ...string) bool {
 	return true
 }
 
+// logReopened requires that a command which opens its output anew, as shells do for
+// /dev/stdout, adds to it.
+func logReopened(s *suite) {
+	run := s.do(s.spec("echo a; echo b >/dev/stdout; echo c >>/dev/stdout; echo d; echo e >/dev/stderr"))
+	s.ended(run, exec.RunSucceeded, "")
+	if stdout, stderr := s.logs(run.ID); s.Can.Split && (stdout != "a\nb\nc\nd\n" || stderr != "e\n") || !inOrder(stdout+stderr, "a\n", "b\n", "c\n", "d\n", "e\n") {
+		s.Errorf("stdout %q, stderr %q", stdout, stderr)
+	}
+}
+
 // environment requires that a command has the variables it was given and no other: but
 // for those that a shell sets for itself.
 func environment(s *suite) {

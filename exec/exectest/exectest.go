@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/kilnbuild/kiln/exec"
+	"github.com/kilnbuild/kiln/exec/container"
 	"github.com/kilnbuild/kiln/warehouse"
 )
 
@@ -43,6 +44,17 @@ type Capabilities struct {
 	Patience time.Duration // how long anything may take; 0: a minute
 }
 
+// Limits are the limits that cgroups keep for this user on this machine.
+func Limits() (names []string) {
+	for name, l := range map[string]container.Limits{"cpus": {CPUs: 1}, "memory": {Memory: 1 << 30}, "pids": {PIDs: 100}} {
+		g, left := container.NewGroup(l)
+		if g.Remove(); len(left) == 0 {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
 // Run runs the suite.
 func Run(t *testing.T, e Environment) {
 	if e.Can.Patience == 0 {
@@ -68,6 +80,7 @@ var tests = []struct {
 	{"exit codes", exitCodes},
 	{"signal", signalled},
 	{"output in order", outputInOrder},
+	{"output opened anew", logReopened},
 	{"environment", environment},
 	{"huge environment", hugeEnvironment},
 	{"directory", directory},

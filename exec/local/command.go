@@ -93,10 +93,10 @@ func newCommand(s exec.JobSpec, o Options) (*command, error) {
 		return nil, err
 	}
 	var left map[string]error
-	c.group, left = container.NewGroup(LimitsOf(s.Resources))
+	c.group, left = container.NewGroup(exec.LimitsOf(s.Resources))
 	if len(left) > 0 && !s.Resources.BestEffort {
 		c.group.Remove()
-		_, err := Enforceable(s.Resources)
+		_, err := exec.Enforceable(s.Resources)
 		return nil, err
 	}
 	return c, nil

@@ -60,7 +60,7 @@ func (Environment) Accept(_ context.Context, r *exec.Run) error {
 		return unsupported("%v", err)
 	}
 	var err error
-	r.Unenforced, err = Enforceable(s.Resources)
+	r.Unenforced, err = exec.Enforceable(s.Resources)
 	return err
 }
 

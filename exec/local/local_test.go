@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"github.com/kilnbuild/kiln/exec"
-	"github.com/kilnbuild/kiln/exec/container"
 	"github.com/kilnbuild/kiln/exec/exectest"
 	"github.com/kilnbuild/kiln/exec/local"
 	"github.com/kilnbuild/kiln/exec/registry"
@@ -35,11 +34,6 @@ func TestLocal(t *testing.T) {
 	can := exectest.Capabilities{
 		Split: true, User: os.Geteuid() == 0, Offline: exec.OfflineNone, Survives: true, Signals: true,
 	}
-	for resource, limits := range map[string]container.Limits{"cpus": {CPUs: 1}, "memory": {Memory: 1 << 30}, "pids": {PIDs: 100}} {
-		g, left := container.NewGroup(limits)
-		if g.Remove(); len(left) == 0 {
-			can.Limits = append(can.Limits, resource)
-		}
-	}
+	can.Limits = exectest.Limits()
 	exectest.Run(t, exectest.Environment{Connect: connect, Dir: t.TempDir(), Can: can})
 }

@@ -20,7 +20,7 @@ import (
 // A Job is a run that is being carried out.
 type Job struct {
 	exec.Run
-	Stdout, Stderr *os.File // the run's log files, to append to
+	Stdout, Stderr *os.File // what is written here comes to the run's log files
 	registry       *registry.Registry
 }
 
@@ -72,23 +72,22 @@ func carry(g *registry.Registry, run exec.Run, open func(string) (Environment, e
 	if err != nil {
 		return exec.NotRun(exec.ReasonSetup, err.Error())
 	}
-	j := &Job{Run: run, registry: g}
-	if j.Stdout, err = openLog(run.Dir, registry.StdoutFile); err == nil {
-		j.Stderr, err = openLog(run.Dir, registry.StderrFile)
-	}
+	logs, err := openLogs(run.Dir)
 	if err != nil {
 		return exec.NotRun(exec.ReasonSetup, "open its logs: "+err.Error())
 	}
+	end := exec.NotRun("", "")
 	if g.CancelRequested(run.ID) {
-		e := exec.NotRun("", "")
-		e.Cancelled = true
-		return e
+		end.Cancelled = true
+	} else {
+		end = env.Carry(ctx, &Job{Run: run, Stdout: logs[0].pipe, Stderr: logs[1].pipe, registry: g})
 	}
-	return env.Carry(ctx, j)
-}
-
-func openLog(dir, name string) (*os.File, error) {
-	return os.OpenFile(filepath.Join(dir, name), os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+	for _, l := range logs {
+		if err := l.close(); err != nil && end.Message == "" {
+			end.Message = "its log is not complete: " + err.Error()
+		}
+	}
+	return end
 }
 
 // lifetime returns a context that ends when the run is to: it was cancelled, its time

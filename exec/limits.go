@@ -1,16 +1,15 @@
-package local
+package exec
 
 import (
 	"fmt"
 	"slices"
 	"strings"
 
-	"github.com/kilnbuild/kiln/exec"
 	"github.com/kilnbuild/kiln/exec/container"
 )
 
 // LimitsOf are the limits of resources as cgroups have them.
-func LimitsOf(r exec.Resources) container.Limits {
+func LimitsOf(r Resources) container.Limits {
 	return container.Limits{Memory: r.Limits.Memory, CPUs: r.Limits.CPUs, PIDs: r.Limits.PIDs}
 }
 
@@ -18,8 +17,8 @@ func LimitsOf(r exec.Resources) container.Limits {
 var resourceOf = map[string]string{"memory": "memory", "cpu": "cpus", "pids": "pids"}
 
 // Enforceable says which limits cannot be enforced on this machine. That is an error
-// that matches exec.ErrUnsupported and says why, unless r is for best effort.
-func Enforceable(r exec.Resources) (unenforced []string, err error) {
+// that matches ErrUnsupported and says why, unless r is for best effort.
+func Enforceable(r Resources) (unenforced []string, err error) {
 	group, left := container.NewGroup(LimitsOf(r))
 	group.Remove()
 	var whys []string
@@ -32,6 +31,10 @@ func Enforceable(r exec.Resources) (unenforced []string, err error) {
 	if len(whys) == 0 || r.BestEffort {
 		return unenforced, nil
 	}
-	return nil, unsupported("%s\nLimits need cgroups: be root, or begin with systemd-run --user --scope -p Delegate=yes; or consent to run without: --allow unlimited",
-		strings.Join(whys, "; "))
+	return nil, fmt.Errorf("%w: %s\nLimits need cgroups: be root, or begin with systemd-run --user --scope -p Delegate=yes; or consent to run without: --allow unlimited",
+		ErrUnsupported, strings.Join(whys, "; "))
+}
+
+func outOfMemory(r Resources) string {
+	return fmt.Sprintf("the kernel ended a process of it: all together may use %d MiB", r.Limits.Memory>>20)
 }
