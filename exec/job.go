@@ -66,7 +66,7 @@ func (e *inputError) Unwrap() error { return e.error }
 // openJob enters the namespaces of a job and has its container made.
 func openJob(ctx context.Context, s JobSpec, o *JobOptions) (_ *soloJob, err error) {
 	h := hostsOfJob(s)
-	w := newWares(o.Warehouse, h)
+	w := newWares(o.Warehouse, o.Shared, h)
 	checked := w.check(ctx, &state{resolved: plan.Resolved{Inputs: resolvedInputs(s)}})
 	if checked.err != nil {
 		return nil, &inputError{checked.err}
