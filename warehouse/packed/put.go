@@ -65,15 +65,17 @@ func scratchFile(local *warehouse.Local, cacheDir string) (*os.File, func() erro
 
 // packTo writes a ware as an archive to f and returns its size.
 func packTo(ctx context.Context, f *os.File, rec warehouse.Record, local *warehouse.Local) (int64, error) {
-	err := archive.Write(ctx, local, rec.ID, f, formatOf(rec))
-	if errors.Is(err, archive.ErrZip) {
+	var err error
+	for _, format := range Formats(rec) {
 		if _, err := f.Seek(0, io.SeekStart); err != nil {
 			return 0, err
 		}
 		if err := f.Truncate(0); err != nil {
 			return 0, err
 		}
-		err = archive.Write(ctx, local, rec.ID, f, tarFormat)
+		if err = archive.Write(ctx, local, rec.ID, f, format); !errors.Is(err, archive.ErrZip) {
+			break
+		}
 	}
 	if err != nil {
 		return 0, err
@@ -81,21 +83,17 @@ func packTo(ctx context.Context, f *os.File, rec warehouse.Record, local *wareho
 	return f.Seek(0, io.SeekCurrent)
 }
 
-var (
-	treeFormat = archive.Format{Compression: archive.Zstd, File: true}
-	tarFormat  = archive.Format{Compression: archive.Gzip, File: true}
-	zipFormat  = archive.Format{Zip: true}
-)
-
-// formatOf returns what a ware is packed as. What rio can read is as rio writes it.
-func formatOf(rec warehouse.Record) archive.Format {
+// Formats returns what a ware is packed as. What rio can read is as rio writes it; where
+// archive.Write's error matches archive.ErrZip, it is the next one.
+func Formats(rec warehouse.Record) []archive.Format {
+	tar := archive.Format{Compression: archive.Gzip, File: true}
 	switch {
 	case rec.ID.Packtype == pack.Tree:
-		return treeFormat
+		return []archive.Format{{Compression: archive.Zstd, File: true}}
 	case rec.ID.Packtype == pack.Zip && !rec.File:
-		return zipFormat
+		return []archive.Format{{Zip: true}, tar}
 	}
-	return tarFormat
+	return []archive.Format{tar}
 }
 
 func newBytes(data []byte) io.ReaderAt { return bytes.NewReader(data) }
