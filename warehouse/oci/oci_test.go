@@ -6,7 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"log"
 	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -38,14 +43,54 @@ var quick = retry.Policy{Pause: func(ctx context.Context, _ time.Duration) error
 // start starts a real registry.
 func start(t testing.TB, auth bool) (addr string) {
 	t.Helper()
+	_, addr = startAt(t, auth)
+	return addr
+}
+
+// startAt starts one and tells where it keeps what it has.
+func startAt(t testing.TB, auth bool) (dir, addr string) {
+	t.Helper()
 	alone(t)
 	testenv.Tool(t, "docker-registry", "apt-get install docker-registry")
-	addr, stop, err := ocitest.Start(t.TempDir(), auth)
+	dir = t.TempDir()
+	addr, stop, err := ocitest.Start(dir, auth)
+	must(t, err)
+	t.Cleanup(stop)
+	return dir, addr
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(stop)
-	return addr
+}
+
+// proxy is a server before a registry that does some of its requests itself: those
+// for which do reports true.
+func proxy(t testing.TB, addr string, do func(w http.ResponseWriter, r *http.Request) bool) string {
+	t.Helper()
+	behind := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: addr})
+	behind.ErrorLog = log.New(io.Discard, "", 0)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !do(w, r) {
+			behind.ServeHTTP(w, r) // with the client's Host, so that the registry's URLs lead back here
+		}
+	}))
+	t.Cleanup(server.Close)
+	return server.Listener.Addr().String()
+}
+
+// refusing lets clients only read.
+func refusing(t testing.TB, addr string) string {
+	return proxy(t, addr, func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Method == http.MethodGet || r.Method == http.MethodHead {
+			return false
+		}
+		w.WriteHeader(http.StatusForbidden)
+		io.WriteString(w, `{"errors":[{"code":"DENIED","message":"requested access to the resource is denied"}]}`)
+		return true
+	})
 }
 
 func open(t testing.TB, url string, o Options) *Repository {

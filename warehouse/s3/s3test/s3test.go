@@ -36,10 +36,17 @@ type Server struct {
 // those of versitygw.
 func Start(t testing.TB, flags ...string) *Server {
 	t.Helper()
-	s := &Server{Dir: t.TempDir(), flags: flags, bin: testenv.Tool(t, "versitygw", "go install github.com/versity/versitygw/cmd/versitygw@v1.8.0")}
+	s := &Server{Dir: t.TempDir(), bin: testenv.Tool(t, "versitygw", "go install github.com/versity/versitygw/cmd/versitygw@v1.8.0")}
 	if err := os.MkdirAll(filepath.Join(s.Dir, "data", Bucket), 0o755); err != nil {
 		t.Fatal(err)
 	}
+	return s.With(t, flags...)
+}
+
+// With starts another server of the same buckets, with other flags.
+func (s *Server) With(t testing.TB, flags ...string) *Server {
+	t.Helper()
+	s = &Server{Dir: s.Dir, bin: s.bin, flags: flags}
 	var err error
 	for range 5 { // another process may take the port first
 		if err = s.start(); err == nil {
@@ -81,7 +88,7 @@ func (s *Server) start() error {
 }
 
 func (s *Server) run() error {
-	log, err := os.Create(filepath.Join(s.Dir, "log"))
+	log, err := os.CreateTemp(s.Dir, "log-")
 	if err != nil {
 		return err
 	}
