@@ -7,10 +7,10 @@ import (
 	"net/url"
 	"os"
 	osexec "os/exec"
-	"path/filepath"
 	"strings"
 
 	"github.com/kilnbuild/kiln/internal/loopback"
+	"github.com/kilnbuild/kiln/internal/netrc"
 )
 
 // credentials are what a server may be told of who asks. What the url has is sent at
@@ -53,7 +53,7 @@ func (c *credentials) next(ctx context.Context, u *url.URL) bool {
 		var ok bool
 		switch c.tried {
 		case 1:
-			c.name, c.password, ok = netrc(u.Hostname())
+			c.name, c.password, ok = netrc.Lookup(u.Hostname())
 			c.from = "the .netrc file"
 		case 2:
 			c.name, c.password, ok = helper(ctx, u)
@@ -66,67 +66,6 @@ func (c *credentials) next(ctx context.Context, u *url.URL) bool {
 		}
 		c.from = ""
 	}
-}
-
-// netrc looks a host up in $NETRC or ~/.netrc.
-func netrc(host string) (name, password string, ok bool) {
-	path := os.Getenv("NETRC")
-	if path == "" {
-		home, err := os.UserHomeDir()
-		if err != nil {
-			return "", "", false
-		}
-		path = filepath.Join(home, ".netrc")
-	}
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return "", "", false
-	}
-	return searchNetrc(string(text), host)
-}
-
-// searchNetrc finds the first entry for host, or the default one.
-func searchNetrc(text, host string) (name, password string, ok bool) {
-	match, inMacro := false, false
-	var words []string
-	for line := range strings.Lines(text) {
-		if strings.TrimSpace(line) == "" {
-			inMacro = false
-		}
-		fields := strings.Fields(line)
-		if len(fields) > 0 && fields[0] == "macdef" {
-			inMacro = true // up to an empty line
-		}
-		if !inMacro && !strings.HasPrefix(strings.TrimSpace(line), "#") {
-			words = append(words, fields...)
-		}
-	}
-	for i := 0; i < len(words); i++ {
-		value := ""
-		if i+1 < len(words) {
-			value = words[i+1]
-		}
-		switch words[i] {
-		case "machine", "default":
-			if ok {
-				return name, password, true
-			}
-			match = words[i] == "default" || value == host
-			name, password = "", ""
-			if words[i] == "default" {
-				continue
-			}
-		case "login":
-			name = value
-		case "password":
-			password, ok = value, match
-		case "account":
-		default:
-			continue
-		}
-		i++
-	}
-	return name, password, ok
 }
 
 // helper asks git's credential helpers. git is only run if it is there, where no

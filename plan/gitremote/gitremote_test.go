@@ -469,19 +469,6 @@ func TestCredentials(t *testing.T) {
 	must(t, second(open(t, s.url+"/r", "", options(t))))
 }
 
-func TestNetrc(t *testing.T) {
-	text := "# machine c login no password no\nmachine a login x password y\nmacdef m\nmachine b login no password no\n\nmachine b account q login u password v\ndefault login d password e\n"
-	for host, want := range map[string]string{"a": "x y", "b": "u v", "c": "d e"} {
-		name, password, ok := searchNetrc(text, host)
-		if got := name + " " + password; got != want || !ok {
-			t.Errorf("%s: %s, %t, want %s", host, got, ok, want)
-		}
-	}
-	if _, _, ok := searchNetrc("machine a login", "a"); ok {
-		t.Error("an entry without a password")
-	}
-}
-
 // TestRedirects follows them with the first request, and takes no password along.
 func TestRedirects(t *testing.T) {
 	s := newServer(t)
