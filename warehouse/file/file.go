@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/kilnbuild/kiln/internal/retry"
 	"github.com/kilnbuild/kiln/warehouse"
 	"github.com/kilnbuild/kiln/warehouse/packed"
 )
@@ -116,10 +117,10 @@ func (o *objects) missing(name string, err error) error {
 func (o *objects) check() error {
 	info, err := os.Stat(o.dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return packed.Final(fmt.Errorf("there is no directory %s: mount it, or make it if it is to become a warehouse", o.dir))
+		return retry.Final(fmt.Errorf("there is no directory %s: mount it, or make it if it is to become a warehouse", o.dir))
 	}
 	if err == nil && !info.IsDir() {
-		err = packed.Final(fmt.Errorf("%s is not a directory", o.dir))
+		err = retry.Final(fmt.Errorf("%s is not a directory", o.dir))
 	}
 	return err
 }

@@ -13,6 +13,9 @@ import (
 	"github.com/kilnbuild/kiln/warehouse"
 )
 
+// maxPacked is how many bytes an archive may have: as many as what it holds.
+const maxPacked = pack.DefaultMaxBytes
+
 // Get fetches the archive of a ware and unpacks it while it comes.
 func (s *store) Get(ctx context.Context, id warehouse.WareID, local *warehouse.Local, o warehouse.Transfer) (warehouse.Record, error) {
 	rec, err := local.Get(id)
@@ -25,53 +28,60 @@ func (s *store) Get(ctx context.Context, id warehouse.WareID, local *warehouse.L
 	return rec, nil
 }
 
-func (s *store) get(ctx context.Context, id warehouse.WareID, local *warehouse.Local, o warehouse.Transfer) (warehouse.Record, error) {
+func (s *store) get(ctx context.Context, id warehouse.WareID, local *warehouse.Local, o warehouse.Transfer) (rec warehouse.Record, err error) {
 	if err := check(id); err != nil {
-		return warehouse.Record{}, err
+		return rec, err
 	}
-	object, err := s.objects.Open(ctx, id.String(), 0, "")
-	if err != nil {
-		return warehouse.Record{}, err
+	dir := o.CacheDir
+	if dir == "" {
+		if dir, err = local.Stage("fetch"); err != nil {
+			return rec, err
+		}
+		defer func() { err = errors.Join(err, warehouse.RemoveTree(dir)) }()
 	}
-	defer object.Close()
-	return unpack(ctx, id, local, &source{Reader: object, total: object.Size, tell: o.Progress})
+	f := Fetch{
+		Open: func(ctx context.Context, offset int64, version string) (*Object, error) {
+			return s.objects.Open(ctx, id.String(), offset, version)
+		},
+		From: s.String(), Key: id.String(), Dir: dir, Max: maxPacked, Proven: true, Progress: o.Progress,
+		Have: func() bool {
+			there, err := local.Get(id)
+			rec = there
+			return err == nil
+		},
+	}
+	err = f.Do(ctx, func(in *Incoming) (err error) {
+		rec, err = unpack(ctx, id, local, in)
+		return err
+	})
+	return rec, err
 }
 
 // unpack makes the ware id of an archive. The error matches ErrMismatch unless it is
-// r's or this machine's.
-func unpack(ctx context.Context, id warehouse.WareID, local *warehouse.Local, in *source) (warehouse.Record, error) {
-	rec, err := archive.Unpack(ctx, local, in, pack.BuildOptions{
+// this machine's.
+func unpack(ctx context.Context, id warehouse.WareID, local *warehouse.Local, in *Incoming) (warehouse.Record, error) {
+	var r io.Reader = in
+	if id.Packtype == pack.Zip { // which is read from its end
+		whole, err := in.Whole()
+		if err != nil {
+			return warehouse.Record{}, err
+		}
+		r = whole
+	}
+	rec, err := archive.Unpack(ctx, local, r, pack.BuildOptions{
 		Options: pack.Options{Packtype: id.Packtype, Filters: pack.KeepFilters()},
 		Name:    "the archive", Want: id, RootFile: true,
 	})
-	var errno unix.Errno
-	switch {
-	case err == nil || ctx.Err() != nil || errors.Is(err, warehouse.ErrMismatch):
-	case in.err != nil:
-		err = in.err
-	case errors.As(err, &errno) || errors.Is(err, warehouse.ErrOtherTree):
-	default:
+	if err != nil && ctx.Err() == nil && !ours(err) {
 		err = fmt.Errorf("%w: %w", warehouse.ErrMismatch, err)
 	}
 	return rec, err
 }
 
-// A source remembers what reading ended with, so that it is told from what unpacking
-// ended with.
-type source struct {
-	io.Reader
-	err         error
-	done, total int64
-	tell        func(done, total int64)
-}
-
-func (s *source) Read(p []byte) (int, error) {
-	n, err := s.Reader.Read(p)
-	if s.done += int64(n); s.tell != nil && n > 0 {
-		s.tell(s.done, s.total)
-	}
-	if err != nil && err != io.EOF {
-		s.err = err
-	}
-	return n, err
+// ours reports whether an error of unpacking is about this machine, or says of itself
+// that it is about the ware.
+func ours(err error) bool {
+	var errno unix.Errno
+	return errors.As(err, &errno) || errors.Is(err, warehouse.ErrReadOnly) ||
+		errors.Is(err, warehouse.ErrOtherTree) || errors.Is(err, warehouse.ErrMismatch)
 }

@@ -1,0 +1,224 @@
+package packed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/kilnbuild/kiln/internal/retry"
+	"github.com/kilnbuild/kiln/warehouse"
+)
+
+const (
+	// worthKeeping is from how many bytes on a part of an object is kept for the next
+	// kiln: less is fetched faster than it is found.
+	worthKeeping = 64 << 10
+	// movesOn is how many bytes between failures show that a place is only slow or
+	// unreliable, so that it is given as many tries again.
+	movesOn = 1 << 20
+	// maxRestarts is how often an object may have become another while it was read.
+	maxRestarts = 3
+)
+
+// A Fetch brings one object into a file, and lets it be used while it comes. What has
+// come stays when the process is killed, and the next Fetch with its Key goes on from
+// there, from wherever it fetches; of several at once, one fetches and the others wait.
+type Fetch struct {
+	// Open begins to read the object, as Objects.Open does. It tries again by itself.
+	Open func(ctx context.Context, offset int64, version string) (*Object, error)
+	From string // what Open reads: URLs of two places differ
+	Key  string // what is fetched: equal for equal bytes
+	Dir  string // for parts, shared with other processes; made if need be
+	Max  int64  // bytes; 0: no limit
+	// Proven says that who uses the bytes finds out whether they are the right ones, so
+	// that parts from several places, or of no known version, may be put together.
+	Proven bool
+	// Have, if not nil, is asked when other processes no longer fetch the object: true
+	// says that it is not needed any more. Nothing is used then.
+	Have     func() bool
+	Retry    retry.Policy            // for reading that breaks off
+	Progress func(done, total int64) // as in warehouse.Transfer
+}
+
+// Do fetches and calls use while the bytes come. If use returns an error that matches
+// warehouse.ErrMismatch, what was fetched is thrown away; if part of it was there before,
+// all is fetched again, once, and used again. An error in fetching comes before one of
+// use.
+func (f *Fetch) Do(ctx context.Context, use func(*Incoming) error) error {
+	p, err := openPartial(ctx, f.Dir, f.Key)
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	if f.Have != nil && f.Have() {
+		p.remove()
+		return nil
+	}
+	for restarts := 0; ; restarts++ {
+		found := p.have > 0
+		mixed, err := f.once(ctx, p, use)
+		switch {
+		case err == nil:
+			p.remove()
+			return nil
+		case errors.Is(err, errOther) && restarts < maxRestarts:
+		case errors.Is(err, warehouse.ErrMismatch) && (found || mixed) && restarts < maxRestarts:
+			restarts = maxRestarts // the last time
+			if err := p.reset(origin{}); err != nil {
+				return err
+			}
+		default:
+			if p.have < worthKeeping || errors.Is(err, warehouse.ErrMismatch) || errors.Is(err, errTooLarge) || noSpace(err) {
+				p.remove()
+			}
+			return err
+		}
+	}
+}
+
+// noSpace reports whether err says that there is no room: what is kept would take it.
+func noSpace(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }
+
+// once fetches what is missing of p and uses all. mixed tells whether parts of more than
+// one place, or of no known version, were put together.
+func (f *Fetch) once(ctx context.Context, p *partial, use func(*Incoming) error) (mixed bool, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	in := newIncoming(p)
+	r := receiver{f, p, in, false}
+	var receiving sync.WaitGroup
+	receiving.Go(func() { in.end(r.run(ctx)) })
+	err = use(in)
+	failed := in.failed() // while it was used; from here on it may be because that ended
+	cancel()
+	receiving.Wait()
+	if err != nil && failed != nil {
+		err = failed
+	}
+	return r.mixed, err
+}
+
+var (
+	errOther    = errors.New("it has changed while it was fetched")
+	errTooLarge = errors.New("too large")
+)
+
+// A receiver writes into p what comes.
+type receiver struct {
+	*Fetch
+	p     *partial
+	in    *Incoming
+	mixed bool
+}
+
+func (r *receiver) run(ctx context.Context) error {
+	for {
+		before := r.p.have
+		err := r.Retry.Do(ctx, func() error { return r.read(ctx) })
+		if err == nil || retry.IsFinal(err) || ctx.Err() != nil || r.p.have-before < movesOn {
+			return err
+		}
+	}
+}
+
+// read reads on from where p ends.
+func (r *receiver) read(ctx context.Context) error {
+	offset, version := r.resumeAt()
+	o, err := r.Open(ctx, offset, version)
+	if err != nil {
+		return retry.Final(err)
+	}
+	defer o.Close()
+	if r.Max > 0 && o.Size > r.Max {
+		return retry.Final(fmt.Errorf("%w: %d bytes are more than the limit of %d", errTooLarge, o.Size, r.Max))
+	}
+	skip, err := r.accept(o)
+	if err != nil {
+		return retry.Final(err)
+	}
+	if skip > 0 {
+		if _, err := io.CopyN(io.Discard, o, skip); err != nil {
+			return brokeOff(skip, err)
+		}
+	}
+	return r.copy(o)
+}
+
+// resumeAt returns from where to read on, and which version. There is always a byte to
+// be read: asking for none is answered in many ways.
+func (r *receiver) resumeAt() (offset int64, version string) {
+	at := r.p.origin
+	if r.p.have == 0 || !r.Proven && (at.From != r.From || at.Version == "") || at.Size >= 0 && r.p.have > at.Size {
+		return 0, ""
+	}
+	if at.From == r.From {
+		version = at.Version
+	}
+	offset = r.p.have
+	if at.Size >= 0 {
+		offset = min(offset, at.Size-1)
+	}
+	return offset, version
+}
+
+// accept prepares p for what o gives, and returns how many bytes of that it has already.
+func (r *receiver) accept(o *Object) (skip int64, err error) {
+	is := origin{From: r.From, Version: o.Version, Size: o.Size}
+	if r.p.have == 0 {
+		return 0, r.p.reset(is)
+	}
+	was := r.p.origin
+	sameVersion := was.From == is.From && was.Version != "" && was.Version == is.Version
+	sameBytes := r.Proven && was.Size == is.Size && (was.From != is.From || was.Version == "" || is.Version == "")
+	if !sameVersion && !sameBytes || o.Offset > r.p.have || is.Size >= 0 && r.p.have > is.Size {
+		return 0, errors.Join(errOther, r.p.reset(origin{}))
+	}
+	r.mixed = r.mixed || !sameVersion
+	if is != was {
+		err = r.p.describe(is)
+	}
+	return r.p.have - o.Offset, err
+}
+
+// copy appends what o still gives to p.
+func (r *receiver) copy(o *Object) error {
+	r.tell(o.Size)
+	for buf := make([]byte, 256<<10); ; {
+		n, err := o.Read(buf)
+		if n > 0 {
+			if err := r.p.append(buf[:n]); err != nil {
+				return retry.Final(err)
+			}
+			r.in.advance(r.p.have)
+			r.tell(o.Size)
+		}
+		switch {
+		case r.Max > 0 && r.p.have > r.Max:
+			return retry.Final(fmt.Errorf("%w: more bytes than the limit of %d", errTooLarge, r.Max))
+		case err == io.EOF && o.Size >= 0 && r.p.have != o.Size:
+			return fmt.Errorf("ended after %d of %d bytes", r.p.have, o.Size)
+		case err == io.EOF:
+			return nil
+		case err != nil:
+			return brokeOff(r.p.have, err)
+		}
+	}
+}
+
+func (r *receiver) tell(total int64) {
+	if r.Progress != nil {
+		r.Progress(r.p.have, total)
+	}
+}
+
+func brokeOff(have int64, err error) error {
+	if errors.Is(err, fs.ErrClosed) {
+		return retry.Final(err)
+	}
+	return fmt.Errorf("after %d bytes: %w", have, err)
+}
