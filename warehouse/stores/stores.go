@@ -5,11 +5,13 @@ package stores
 import (
 	"context"
 	"fmt"
+	nethttp "net/http"
 	"net/url"
 	"strings"
 
 	"github.com/kilnbuild/kiln/warehouse"
 	"github.com/kilnbuild/kiln/warehouse/file"
+	"github.com/kilnbuild/kiln/warehouse/http"
 	"github.com/kilnbuild/kiln/warehouse/oci"
 	"github.com/kilnbuild/kiln/warehouse/packed"
 	"github.com/kilnbuild/kiln/warehouse/s3"
@@ -37,6 +39,13 @@ func Open(ctx context.Context, rawURL string, o Options) (warehouse.Store, error
 	switch strings.TrimPrefix(u.Scheme, "ca+") {
 	case "file":
 		objects, err = file.Open(u.Path)
+	case "http", "https":
+		var transport nethttp.RoundTripper
+		if transport, err = o.transport(); err == nil {
+			objects, err = http.Open(strings.TrimPrefix(rawURL, "ca+"), http.Options{
+				Transport: transport, Token: o.Token, Username: o.Username, Password: o.Password,
+			})
+		}
 	case "s3":
 		objects, err = s3.Open(ctx, rawURL, s3.Options{AccessKey: o.Username, SecretKey: o.Password, Token: o.Token, Profile: o.Profile})
 	case "oci", "oci+http":
