@@ -12,7 +12,7 @@
 #
 # Needed: Go, a C compiler with a static libc, make, git.
 
-.PHONY: build embed executor toolbox test test-heavy check self test-self test-docker cluster bench demo clean
+.PHONY: build embed executor kube toolbox test test-heavy check self test-self test-docker cluster bench demo clean
 .DELETE_ON_ERROR:
 
 E     := internal/embedded
@@ -30,14 +30,15 @@ build: embed
 # change, so that nothing that embeds it is built again for nothing.
 replace = { cmp -s $@.new $@ && rm $@.new || mv $@.new $@; }
 
-embed: executor toolbox
+embed: executor toolbox kube
 	@test -e $(FILES)/toolbox.id -a -e $(FILES)/toolbox.applets || rm -f $(E)/carried.go
 	@cd $(E) && go run ./gen
 
 executor: $(FILES)/executor $(FILES)/enter
+kube: $(FILES)/kube
 toolbox: $(FILES)/toolbox $(FILES)/toolbox-languages
 
-.PHONY: $(FILES)/executor $(FILES)/toolbox $(FILES)/toolbox-languages
+.PHONY: $(FILES)/executor $(FILES)/kube $(FILES)/toolbox $(FILES)/toolbox-languages
 
 # The executor is static, since it runs in containers that hold nothing else.
 # Its build ids go: they tell of the C compiler's place, and make the same code another file.
@@ -50,6 +51,8 @@ $(FILES)/enter: cmd/kiln-enter/enter.c
 	$(CC) -Os -Wall -Wextra -Werror -static -nostdlib -ffreestanding -fno-stack-protector \
 		-fno-asynchronous-unwind-tables -fno-pie -no-pie -Wl,--build-id=none -Wl,-z,noexecstack -s -o $@ $<
 
+$(FILES)/kube:
+	@CGO_ENABLED=0 $(GOBUILD) -ldflags '-s -w' -o $@.new ./cmd/kiln-kube && $(replace)
 $(FILES)/toolbox:
 	@CGO_ENABLED=0 $(GOBUILD) -ldflags '-s -w' -tags core -o $@.new ./cmd/kiln-toolbox && $(replace)
 $(FILES)/toolbox-languages:

@@ -47,7 +47,7 @@ ware "modules" {
 # What kiln carries inside it is built of less: a change elsewhere leaves it remembered.
 ware "carried" {
   path    = "../.."
-  include = ["go.mod", "go.sum", "{cmd/kiln-*,exec/{container,function/runners},internal,pack,warehouse}/**"]
+  include = ["go.mod", "go.sum", "{cmd/kiln-*,exec/{container,function/runners,kubernetes/api},internal,pack,warehouse}/**"]
   exclude = local.left_out
 }
 
@@ -138,6 +138,15 @@ step "toolbox" {
   }
 }
 
+# What speaks to a Kubernetes cluster.
+step "kube" {
+  inputs  = local.inputs
+  env     = local.env
+  cwd     = "/src"
+  script  = ["go build -ldflags '-s -w' -o /out/kube ./cmd/kiln-kube"]
+  outputs = { files = "/out" }
+}
+
 # The ware id of the toolbox, and the Go file that embeds all that was built.
 step "embed" {
   inputs = {
@@ -158,6 +167,7 @@ step "kiln" {
     "/src"            = { from = ware.source, mode = "overlay" }
     "/built/executor" = step.executor.files
     "/built/enter"    = step.enter.files
+    "/built/kube"     = step.kube.files
     "/built/toolbox"  = step.toolbox.files
     "/embed"          = step.embed.files
   })

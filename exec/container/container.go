@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/kilnbuild/kiln/exec/container/wire"
+	"github.com/kilnbuild/kiln/internal/sealed"
 )
 
 // Binaries are the executables a run needs besides kiln: static, for this machine.
@@ -53,12 +54,12 @@ type Executor struct {
 // Start enters the namespaces and waits until the executor can take jobs. The
 // error is a *Refused where the system does not allow it.
 func Start(c Config) (*Executor, error) {
-	exe, err := seal("kiln-executor", c.Binaries.Executor)
+	exe, err := sealed.File("kiln-executor", c.Binaries.Executor)
 	if err != nil {
 		return nil, fmt.Errorf("load executor: %w", err)
 	}
 	defer exe.Close()
-	enter, err := seal("kiln-enter", c.Binaries.Enter)
+	enter, err := sealed.File("kiln-enter", c.Binaries.Enter)
 	if err != nil {
 		return nil, fmt.Errorf("load kiln-enter: %w", err)
 	}
@@ -268,30 +269,6 @@ func (x *Executor) leave(how func()) {
 		x.files.Close()
 		x.pids.remove()
 	})
-}
-
-// seal puts an executable into a sealed memory file: it runs from a noexec
-// directory too, nothing in a container can change it, and libcontainer need not
-// copy it for every container.
-func seal(name string, binary []byte) (*os.File, error) {
-	fd, err := unix.MemfdCreate(name, unix.MFD_ALLOW_SEALING|unix.MFD_CLOEXEC|unix.MFD_EXEC)
-	if errors.Is(err, unix.EINVAL) { // before Linux 6.3
-		fd, err = unix.MemfdCreate(name, unix.MFD_ALLOW_SEALING|unix.MFD_CLOEXEC)
-	}
-	if err != nil {
-		return nil, os.NewSyscallError("memfd_create", err)
-	}
-	f := os.NewFile(uintptr(fd), name)
-	if _, err := f.Write(binary); err != nil {
-		f.Close()
-		return nil, err
-	}
-	const seals = unix.F_SEAL_SEAL | unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_WRITE
-	if _, err := unix.FcntlInt(f.Fd(), unix.F_ADD_SEALS, seals); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("seal: %w", err)
-	}
-	return f, nil
 }
 
 // tail keeps the last bytes written to it.

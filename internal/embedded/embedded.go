@@ -20,6 +20,7 @@ import (
 var (
 	executor         []byte
 	enter            []byte
+	kube             []byte
 	toolbox          []byte
 	toolboxLanguages []byte
 	toolboxApplets   string
@@ -34,6 +35,9 @@ func Executor() ([]byte, error) { return carried("executor", executor) }
 
 // Enter returns the executable of cmd/kiln-enter. It must not be changed.
 func Enter() ([]byte, error) { return carried("enter", enter) }
+
+// Kube returns the executable of cmd/kiln-kube. It must not be changed.
+func Kube() ([]byte, error) { return carried("kube", kube) }
 
 // Toolbox returns the toolbox's main executable. It must not be changed.
 func Toolbox() ([]byte, error) { return carried("toolbox", toolbox) }

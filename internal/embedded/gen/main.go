@@ -27,6 +27,9 @@ var executorFile []byte
 //go:embed files/enter
 var enterFile []byte
 
+//go:embed files/kube
+var kubeFile []byte
+
 //go:embed files/toolbox
 var toolboxFile []byte
 
@@ -40,7 +43,7 @@ var toolboxAppletsFile string
 var toolboxIDFile string
 
 func init() {
-	executor, enter = executorFile, enterFile
+	executor, enter, kube = executorFile, enterFile, kubeFile
 	toolbox, toolboxLanguages = toolboxFile, toolboxLanguagesFile
 	toolboxApplets, toolboxID = toolboxAppletsFile, toolboxIDFile
 }
