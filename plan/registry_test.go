@@ -22,6 +22,7 @@ import (
 
 	"github.com/kilnbuild/kiln/formula"
 	"github.com/kilnbuild/kiln/internal/loopback"
+	"github.com/kilnbuild/kiln/internal/testenv"
 	"github.com/kilnbuild/kiln/pack/oci"
 	"github.com/kilnbuild/kiln/pack/oci/ocitest"
 )
@@ -29,9 +30,7 @@ import (
 // startRegistry starts a real registry, without credentials in the environment.
 func startRegistry(t *testing.T, auth bool) string {
 	t.Helper()
-	if !ocitest.Installed() {
-		t.Skip("docker-registry is not installed")
-	}
+	testenv.Tool(t, "docker-registry", "apt-get install docker-registry")
 	t.Setenv("HOME", t.TempDir())
 	t.Setenv("DOCKER_CONFIG", filepath.Join(t.TempDir(), "docker"))
 	t.Setenv("XDG_RUNTIME_DIR", "")

@@ -12,6 +12,7 @@ import (
 
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/kilnbuild/kiln/internal/testenv"
 	"github.com/kilnbuild/kiln/pack"
 	"github.com/kilnbuild/kiln/pack/oci"
 	"github.com/kilnbuild/kiln/pack/oci/ocitest"
@@ -102,9 +103,7 @@ func checkInspect(t *testing.T, img *Image, inspected, config string) {
 
 // TestPush pushes to a real registry, and has skopeo pull what it then has.
 func TestPush(t *testing.T) {
-	if !ocitest.Installed() {
-		t.Skip("docker-registry is not installed")
-	}
+	testenv.Tool(t, "docker-registry", "apt-get install docker-registry")
 	ctx := context.Background()
 	l := openLocal(t)
 	img := makeImage(t, l, sample(t, l))

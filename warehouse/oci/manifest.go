@@ -17,7 +17,7 @@ import (
 	"github.com/kilnbuild/kiln/internal/retry"
 )
 
-// What an artifact says that it is. docs/formats.md, section 18.
+// What an artifact says that it is. docs/formats.md, section 19.
 const (
 	wareType       = "application/vnd.kiln.ware.v1"
 	memoType       = "application/vnd.kiln.memo.v1"

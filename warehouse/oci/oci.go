@@ -1,6 +1,6 @@
 // Package oci keeps packed wares and memos in a repository of a container registry, each
 // as an OCI artifact under a tag of its own. It knows how to move bytes; what they hold
-// is package packed's. The artifacts are specified in docs/formats.md, section 18.
+// is package packed's. The artifacts are specified in docs/formats.md, section 19.
 package oci
 
 import (

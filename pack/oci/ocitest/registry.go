@@ -20,12 +20,6 @@ const (
 	htpasswd = User + ":$2y$05$abcdefghijklmnopqrstuuKcS.CYWVYVaLiiCKrrc0A5s3mGesJ9O\n"
 )
 
-// Installed reports whether there is a registry to start.
-func Installed() bool {
-	_, err := osexec.LookPath("docker-registry")
-	return err == nil
-}
-
 // Start starts a registry that keeps its images below dir and returns HOST:PORT. With
 // auth it asks for User and Password. The caller calls stop.
 func Start(dir string, auth bool) (addr string, stop func(), err error) {
