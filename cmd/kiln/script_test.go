@@ -16,7 +16,9 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/kilnbuild/kiln/internal/testenv"
 	"github.com/kilnbuild/kiln/pack/oci/ocitest"
+	"github.com/kilnbuild/kiln/warehouse/s3/s3test"
 )
 
 var update = flag.Bool("update", false, "rewrite golden files")
@@ -40,9 +42,16 @@ func TestScript(t *testing.T) {
 			if cond == "cases" { // what warpforge published of its runs
 				return os.Getenv("KILN_WARPFORGE_CASES") != "", nil
 			}
+			if component, ok := strings.CutPrefix(cond, "component:"); ok { // as package testenv has them
+				_, err := osexec.LookPath(component)
+				if err != nil && testenv.Required(component) {
+					return false, err
+				}
+				return err == nil, nil
+			}
 			return false, fmt.Errorf("unknown condition %q", cond)
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"registry": startRegistry},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"registry": startRegistry, "bucket": startBucket},
 		Setup: func(env *testscript.Env) error {
 			for name, dir := range map[string]string{
 				"KILN_DATA_HOME": "data", "KILN_CACHE_HOME": "cache", "KILN_CONFIG_HOME": "config",
@@ -79,6 +88,17 @@ func serveFiles(dir string) http.Handler {
 		}
 		files.ServeHTTP(w, r)
 	})
+}
+
+// startBucket is the command bucket: it starts a server of S3, of which $BUCKET is the URL
+// of a place that $S3_ACCESS_KEY may use with $S3_SECRET_KEY.
+func startBucket(ts *testscript.TestScript, _ bool, _ []string) {
+	s, err := s3test.Run(ts.MkAbs(".bucket"))
+	ts.Check(err)
+	ts.Defer(s.Kill)
+	ts.Setenv("BUCKET", s.URL("team"))
+	ts.Setenv("S3_ACCESS_KEY", s3test.AccessKey)
+	ts.Setenv("S3_SECRET_KEY", s3test.SecretKey)
 }
 
 // startRegistry is the command registry: it starts one, at $REG.

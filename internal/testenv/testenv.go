@@ -14,13 +14,14 @@ import (
 // with commas, names the component.
 func Missing(t testing.TB, component, how string) {
 	t.Helper()
-	if required(component) {
+	if Required(component) {
 		t.Fatalf("%s is missing, which KILN_TEST_REQUIRE names: %s", component, how)
 	}
 	t.Skipf("%s is missing: %s", component, how)
 }
 
-func required(component string) bool {
+// Required reports whether KILN_TEST_REQUIRE names a component.
+func Required(component string) bool {
 	return slices.Contains(strings.Split(os.Getenv("KILN_TEST_REQUIRE"), ","), component)
 }
 

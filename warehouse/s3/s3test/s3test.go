@@ -26,7 +26,6 @@ const (
 type Server struct {
 	Dir   string
 	Addr  string // HOST:PORT
-	bin   string
 	flags []string
 	cmd   *osexec.Cmd
 	done  chan struct{}
@@ -36,26 +35,39 @@ type Server struct {
 // those of versitygw.
 func Start(t testing.TB, flags ...string) *Server {
 	t.Helper()
-	s := &Server{Dir: t.TempDir(), bin: testenv.Tool(t, "versitygw", "go install github.com/versity/versitygw/cmd/versitygw@v1.8.0")}
-	if err := os.MkdirAll(filepath.Join(s.Dir, "data", Bucket), 0o755); err != nil {
+	testenv.Tool(t, "versitygw", "go install github.com/versity/versitygw/cmd/versitygw@v1.8.0")
+	s, err := Run(t.TempDir(), flags...)
+	if err != nil {
 		t.Fatal(err)
 	}
-	return s.With(t, flags...)
+	t.Cleanup(s.Kill)
+	return s
 }
 
 // With starts another server of the same buckets, with other flags.
 func (s *Server) With(t testing.TB, flags ...string) *Server {
 	t.Helper()
-	s = &Server{Dir: s.Dir, bin: s.bin, flags: flags}
-	var err error
+	other, err := Run(s.Dir, flags...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(other.Kill)
+	return other
+}
+
+// Run starts a server, which the caller ends with Kill.
+func Run(dir string, flags ...string) (*Server, error) {
+	s := &Server{Dir: dir, flags: flags}
+	err := os.MkdirAll(filepath.Join(dir, "data", Bucket), 0o755)
+	if err != nil {
+		return nil, err
+	}
 	for range 5 { // another process may take the port first
 		if err = s.start(); err == nil {
-			t.Cleanup(s.Kill)
-			return s
+			return s, nil
 		}
 	}
-	t.Fatal(err)
-	return nil
+	return nil, err
 }
 
 // URL returns that of the bucket, or of a place in it, in the form of package s3.
@@ -98,7 +110,7 @@ func (s *Server) run() error {
 		return err
 	}
 	args := append([]string{"--port", s.Addr, "--health", "/health", "--quiet"}, s.flags...)
-	s.cmd = osexec.Command(s.bin, append(args, "posix", "--sidecar", sidecar, filepath.Join(s.Dir, "data"))...)
+	s.cmd = osexec.Command("versitygw", append(args, "posix", "--sidecar", sidecar, filepath.Join(s.Dir, "data"))...)
 	s.cmd.Stdout, s.cmd.Stderr = log, log
 	s.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + s.Dir, "ROOT_ACCESS_KEY=" + AccessKey, "ROOT_SECRET_KEY=" + SecretKey, "VGW_REGION=" + Region}
 	if err := s.cmd.Start(); err != nil {
