@@ -75,7 +75,7 @@ func (src *sources) fetch(ctx context.Context, s *source) error {
 	}
 	var shared error
 	if fetchable(w.Source) {
-		if shared = src.fetchShared(ctx, s); shared == nil || ctx.Err() != nil || errors.Is(shared, ErrMismatch) {
+		if shared = src.fetchShared(ctx, s); shared == nil || ctx.Err() != nil {
 			return shared
 		}
 	}
@@ -116,7 +116,7 @@ func (src *sources) fetchShared(ctx context.Context, s *source) error {
 // the addresses that the formula names.
 func (src *sources) fetchID(ctx context.Context, s *source) error {
 	err := src.fetchShared(ctx, s)
-	if err == nil || ctx.Err() != nil || errors.Is(err, ErrMismatch) {
+	if err == nil || ctx.Err() != nil {
 		return err
 	}
 	return src.fetchPacked(ctx, s)

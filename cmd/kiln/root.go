@@ -33,6 +33,7 @@ var verbs = []func(*app) *cobra.Command{
 	newCallCmd,
 	newFunctionCmd,
 	newWareCmd,
+	newWarehouseCmd,
 	newServeCmd,
 	newHelperCmd,
 	newVersionCmd,

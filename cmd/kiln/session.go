@@ -191,7 +191,7 @@ func (a *app) diagnosePlan(diags hcl.Diagnostics, files map[string]*hcl.File) er
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(cause, plan.ErrMismatch):
+	case errors.Is(cause, plan.ErrMismatch), errors.Is(cause, warehouse.ErrMismatch):
 		return withCode(codeMismatch, err)
 	case errors.Is(cause, plan.ErrUnavailable), errors.Is(cause, warehouse.ErrMissing):
 		return withCode(codeMissing, err)

@@ -224,17 +224,11 @@ func (s *session) pusher(ctx context.Context, targets []string, tale *story) (ma
 		return nil, func() {}
 	}
 	p := s.shared.NewPusher(ctx, tale.pushing)
-	final, fetched, wares := finalSteps(s.plan, targets), fetchedWares(s.plan.Formula), s.plan.Wares
+	final, fetched := finalSteps(s.plan, targets), fetchedWares(s.plan.Formula)
 	made = func(m exec.Made) {
-		var took []warehouse.WareID
-		for _, in := range m.Step.Inputs {
-			if fetched[in.From.Ware] {
-				took = append(took, wares[in.From.Ware])
-			}
-		}
-		p.Add(remote.Made{Memo: m.Memo, Took: took, Final: final[m.Step.Addr]})
+		p.Add(remote.Made{Memo: m.Memo, Took: s.took(m.Step.Step, fetched), Final: final[m.Step.Addr]})
 	}
-	return made, p.Wait
+	return made, func() { _ = p.Wait() } // what went wrong was told, and is no failure of the run
 }
 
 // finalSteps are the steps that a run is for.

@@ -67,6 +67,8 @@ func wareError(err error) error {
 		return withCode(codeMismatch, withHint(err, "Whoever made the one here or this one changed what the id does not cover. To take this one instead, remove the other with kiln ware rm."))
 	case errors.Is(err, pack.ErrCorrupt):
 		return withCode(codeMismatch, withHint(err, "Something changed it on disk. Remove it with kiln ware rm; a run makes or fetches it again."))
+	case errors.Is(err, warehouse.ErrMismatch):
+		return withCode(codeMismatch, err)
 	case errors.Is(err, warehouse.ErrMissing):
 		return withCode(codeMissing, err)
 	}

@@ -32,6 +32,7 @@ type Pusher struct {
 	work  sync.WaitGroup
 	mu    sync.Mutex
 	left  int
+	err   error // the first failure
 	wares map[pushKey]*pushOnce
 }
 
@@ -76,8 +77,21 @@ func (p *Pusher) Add(made Made) {
 	}
 }
 
-// Wait returns when all that was added has been pushed, or could not be.
-func (p *Pusher) Wait() { p.work.Wait() }
+// Wait returns when all that was added has been pushed, or could not be: then with the
+// first reason, of which the Set has warned.
+func (p *Pusher) Wait() error {
+	p.work.Wait()
+	return p.err
+}
+
+func (p *Pusher) failed(m *member, err error) {
+	p.mu.Lock()
+	if p.err == nil {
+		p.err = fmt.Errorf("push to warehouse %s: %w", m.Name, err)
+	}
+	p.mu.Unlock()
+	p.set.pushFailed(p.ctx, m, err)
+}
 
 func (p *Pusher) count(n int) {
 	p.mu.Lock()
@@ -100,7 +114,7 @@ func (p *Pusher) push(m *member, made Made) {
 		}
 	}
 	if err := p.memo(m, made.Memo); err != nil {
-		p.set.pushFailed(p.ctx, m, err)
+		p.failed(m, err)
 	}
 }
 
@@ -115,7 +129,7 @@ func (p *Pusher) ware(m *member, id warehouse.WareID) error {
 	p.mu.Unlock()
 	o.once.Do(func() {
 		if o.err = p.set.put(p.ctx, m, id, nil); o.err != nil {
-			p.set.pushFailed(p.ctx, m, o.err)
+			p.failed(m, o.err)
 		}
 	})
 	return o.err

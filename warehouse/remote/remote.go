@@ -164,6 +164,11 @@ func (s *Set) fetch(ctx context.Context, id warehouse.WareID, progress func(done
 				err = s.checkTree(rec)
 			}
 			if err == nil {
+				for _, lied := range failures {
+					if mismatch(lied) { // the others were told when they were left
+						s.warn("%v", lied)
+					}
+				}
 				return rec, nil
 			}
 		}
@@ -173,9 +178,7 @@ func (s *Set) fetch(ctx context.Context, id warehouse.WareID, progress func(done
 		switch {
 		case errors.Is(err, warehouse.ErrMissing):
 			continue
-		case errors.Is(err, warehouse.ErrMismatch), errors.Is(err, warehouse.ErrOtherTree):
-			s.warn("warehouse %s: %v", m.Name, err)
-		default:
+		case !mismatch(err):
 			s.leave(ctx, m, err)
 		}
 		failures = append(failures, fmt.Errorf("warehouse %s: %w", m.Name, err))
@@ -184,7 +187,12 @@ func (s *Set) fetch(ctx context.Context, id warehouse.WareID, progress func(done
 	if failures == nil {
 		return warehouse.Record{}, missing
 	}
-	return warehouse.Record{}, fmt.Errorf("%w, and no other gives it: %w", missing, errors.Join(failures...))
+	return warehouse.Record{}, fmt.Errorf("%w, and no warehouse gives it: %w", missing, errors.Join(failures...))
+}
+
+// mismatch reports whether a warehouse has given something else.
+func mismatch(err error) bool {
+	return errors.Is(err, warehouse.ErrMismatch) || errors.Is(err, warehouse.ErrOtherTree)
 }
 
 // checkTree refuses a ware that is not the fileset that a signed memo has named by its
