@@ -47,6 +47,8 @@ type Made struct {
 type Allowed struct {
 	Network bool // this machine's network
 	Mount   bool // paths of this machine
+	// Unlimited lets steps run whose limits this machine cannot enforce.
+	Unlimited bool
 }
 
 // DefaultMaxPIDs is how many processes a run may have unless Options say otherwise:

@@ -137,7 +137,7 @@ func (s RunStatus) Ended() bool { return s == RunSucceeded || s == RunFailed || 
 
 // ExitStatus is what a shell would say of how a run ended, for kiln to exit with: the
 // exit code, 128 and the number for a signal, 124 for a timeout as of timeout(1), 130
-// for a run that was cancelled, else 1.
+// for a run that was cancelled, 125 where it was not the command that failed.
 func (r Run) ExitStatus() int {
 	switch {
 	case r.Status == RunSucceeded:
@@ -146,12 +146,12 @@ func (r Run) ExitStatus() int {
 		return 130
 	case r.Reason == ReasonTimeout:
 		return 124
-	case r.Signal > 0:
+	case r.Reason == ReasonSignal:
 		return 128 + r.Signal
-	case r.ExitCode != nil && *r.ExitCode > 0:
+	case r.Reason == ReasonExit && r.ExitCode != nil:
 		return *r.ExitCode
 	}
-	return 1
+	return 125
 }
 
 // RunReason says why a run is pending or has failed.

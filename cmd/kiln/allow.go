@@ -24,6 +24,9 @@ func (f *allowFlag) String() string {
 	if f.Mount {
 		names = append(names, "mount")
 	}
+	if f.Unlimited {
+		names = append(names, "unlimited")
+	}
 	return strings.Join(names, ",")
 }
 
@@ -35,8 +38,10 @@ func (f *allowFlag) Set(s string) error {
 			f.Network = true
 		case "mount":
 			f.Mount = true
+		case "unlimited":
+			f.Unlimited = true
 		default:
-			return fmt.Errorf("want network or mount, not %q", name)
+			return fmt.Errorf("want network, mount or unlimited, not %q", name)
 		}
 	}
 	return nil
@@ -46,7 +51,7 @@ func (f *allowFlag) Set(s string) error {
 func (f *allowFlag) Type() string { return "WHAT" }
 
 func (f *allowFlag) add(cmd *cobra.Command) {
-	cmd.Flags().Var(f, "allow", "let steps that ask for it use the network, or mount paths of this machine: `WHAT` is network or mount (repeatable)")
+	cmd.Flags().Var(f, "allow", "let steps that ask for it use the network, or mount paths of this machine, or run although their limits cannot be enforced here: `WHAT` is network, mount or unlimited (repeatable)")
 }
 
 // consent is a diagnostic for each of steps that asks for what was not allowed.

@@ -23,6 +23,7 @@ const (
 	codeMissing          = 103
 	codeNotDeterministic = 104
 	codeSandbox          = 105
+	codeNotRun           = 125
 	codeInterrupted      = 130
 )
 
@@ -40,6 +41,7 @@ var exitCodes = []struct {
 	{codeMissing, "a ware is missing or could not be fetched"},
 	{codeNotDeterministic, "a step made different wares from the same inputs (reserved)"},
 	{codeSandbox, "the sandbox could not be set up on this machine"},
+	{codeNotRun, "kiln exec, kiln runs wait: not the command failed, but what was around it, or it was not run"},
 	{codeInterrupted, "interrupted by Ctrl-C or SIGTERM"},
 }
 

@@ -32,11 +32,15 @@ var verbs = []func(*app) *cobra.Command{
 	newShellCmd,
 	newCallCmd,
 	newFunctionCmd,
+	newExecCmd,
+	newRunsCmd,
+	newRunnersCmd,
 	newWareCmd,
 	newWarehouseCmd,
 	newServeCmd,
 	newHelperCmd,
 	newVersionCmd,
+	newSuperviseCmd,
 	newExitCodesTopic,
 }
 

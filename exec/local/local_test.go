@@ -14,7 +14,7 @@ import (
 )
 
 func connect(dir string) (exec.Runner, error) {
-	return local.New(registry.Open(filepath.Join(dir, "runs")), []string{"/proc/self/exe", "supervise"}), nil
+	return local.New(registry.Open(filepath.Join(dir, "runs")), []string{"kiln", "supervise"}), nil
 }
 
 func TestMain(m *testing.M) {

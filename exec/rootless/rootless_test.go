@@ -34,7 +34,7 @@ func environment(dir string) *rootless.Environment {
 }
 
 func connect(dir string) (exec.Runner, error) {
-	return rootless.New(registry.Open(filepath.Join(dir, "runs")), environment(dir), []string{"/proc/self/exe", "supervise"}), nil
+	return rootless.New(registry.Open(filepath.Join(dir, "runs")), environment(dir), []string{"kiln", "supervise"}), nil
 }
 
 func TestMain(m *testing.M) {

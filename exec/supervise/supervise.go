@@ -45,8 +45,9 @@ type Runner struct {
 
 var _ exec.Runner = (*Runner)(nil)
 
-// New returns the runner of that name. self is the command that becomes the supervisor:
-// with the directory of a run as one more argument it calls Main.
+// New returns the runner of that name. self is how this executable is started to become
+// a supervisor, its own name first: with the directory of a run as one more argument it
+// calls Main.
 func New(name string, g *registry.Registry, env Environment, self []string) *Runner {
 	g.OnLost(name, env.Sweep)
 	return &Runner{name, g, env, self}
@@ -86,8 +87,8 @@ func (r *Runner) start(run exec.Run, hold *registry.Hold) error {
 		return err
 	}
 	defer log.Close()
-	cmd := osexec.Command(r.self[0], append(r.self[1:len(r.self):len(r.self)], run.Dir)...)
-	cmd.Dir = "/"
+	// By its file, not its path: that may hold another kiln by now.
+	cmd := &osexec.Cmd{Path: "/proc/self/exe", Args: append(r.self[:len(r.self):len(r.self)], run.Dir), Dir: "/"}
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.ExtraFiles = []*os.File{hold.File()}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
@@ -155,9 +156,9 @@ func EndedBy(ctx context.Context, e exec.End) exec.End {
 	switch cause := context.Cause(ctx); {
 	case cause == nil:
 	case errors.Is(cause, ErrTimeout):
-		e.Reason = exec.ReasonTimeout
+		e.Reason, e.Message = exec.ReasonTimeout, "its time was up"
 	default:
-		e.Cancelled = true
+		e.Cancelled, e.Message = true, ""
 	}
 	return e
 }

@@ -1,0 +1,252 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"text/tabwriter"
+	"time"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/spf13/cobra"
+
+	"github.com/kilnbuild/kiln/exec"
+	"github.com/kilnbuild/kiln/exec/local"
+	"github.com/kilnbuild/kiln/exec/registry"
+	"github.com/kilnbuild/kiln/exec/rootless"
+	"github.com/kilnbuild/kiln/exec/supervise"
+	"github.com/kilnbuild/kiln/internal/config"
+	"github.com/kilnbuild/kiln/warehouse"
+)
+
+// A runnerKind is a kind of runner that this kiln has. Its open is cheap: it connects to
+// nothing.
+type runnerKind struct {
+	name, short string
+	rooted      bool // commands need a root or an image: the toolbox unless one is named
+	open        func(o runnerSetting) (exec.Runner, error)
+}
+
+// A runnerSetting is what a runner is opened with.
+type runnerSetting struct {
+	name     string
+	registry *registry.Registry
+	block    hcl.Body // of config.hcl for this runner; nil: none
+	self     []string // how kiln is started as a supervisor
+}
+
+// runnerKinds are all runners, the default first.
+var runnerKinds = []runnerKind{
+	{"container", "containers of kiln's own, on this machine", true, func(o runnerSetting) (exec.Runner, error) {
+		return rootless.New(o.registry, containers(), o.self), nil
+	}},
+	{"local", "this machine as it is: NO isolation, the command sees and may change all that you may", false, func(o runnerSetting) (exec.Runner, error) {
+		return local.New(o.registry, o.self), nil
+	}},
+}
+
+func containers() *rootless.Environment {
+	return &rootless.Environment{Warehouse: openWares, Binaries: binaries}
+}
+
+// openWares opens the local warehouse.
+func openWares() (*warehouse.Local, error) {
+	dir, err := dataDir("warehouse")
+	if err != nil {
+		return nil, err
+	}
+	return warehouse.OpenLocal(dir)
+}
+
+// runners are the runners of this kiln, opened when they are used.
+type runners struct {
+	config   *config.Config
+	registry *registry.Registry
+	opened   map[string]exec.Runner
+}
+
+// openRunners reads the configuration and opens the registry.
+func (a *app) openRunners() (*runners, error) {
+	c, err := a.configuration()
+	if err != nil {
+		return nil, err
+	}
+	dir, err := dataDir("runs")
+	if err != nil {
+		return nil, err
+	}
+	return &runners{config: c, registry: registry.Open(dir), opened: map[string]exec.Runner{}}, nil
+}
+
+// fallback is the runner where none is named.
+func (r *runners) fallback() string {
+	if r.config.Runner != "" {
+		return r.config.Runner
+	}
+	return runnerKinds[0].name
+}
+
+// kind returns the kind of a name; "" is the default.
+func (r *runners) kind(name string) (runnerKind, error) {
+	if name == "" {
+		name = r.fallback()
+	}
+	var names []string
+	for _, k := range runnerKinds {
+		if k.name == name {
+			return k, nil
+		}
+		names = append(names, k.name)
+	}
+	return runnerKind{}, withHint(fmt.Errorf("no runner %s", name), "There are "+strings.Join(names, ", ")+"; kiln runners says which are usable here.")
+}
+
+// open returns the runner of a name; "" is the default.
+func (r *runners) open(name string) (exec.Runner, error) {
+	k, err := r.kind(name)
+	if err != nil {
+		return nil, err
+	}
+	if r.opened[k.name] == nil {
+		o := runnerSetting{name: k.name, registry: r.registry, self: []string{os.Args[0], "supervise"}}
+		for _, block := range r.config.Runners {
+			if block.Name == k.name {
+				o.block = block.Body
+			}
+		}
+		if r.opened[k.name], err = k.open(o); err != nil {
+			return nil, fmt.Errorf("runner %s: %w", k.name, err)
+		}
+	}
+	return r.opened[k.name], nil
+}
+
+// find returns a run by the beginning of its id, and its runner.
+func (r *runners) find(prefix string) (string, exec.Runner, error) {
+	id, err := r.registry.Find(prefix)
+	if err != nil {
+		if errors.Is(err, exec.ErrNoRun) {
+			err = withHint(err, "kiln runs ls lists them.")
+		}
+		return "", nil, err
+	}
+	run, err := r.registry.Get(id)
+	if err != nil {
+		return "", nil, err
+	}
+	runner, err := r.open(run.Runner)
+	return id, runner, err
+}
+
+// newSuperviseCmd makes the verb that kiln starts itself with for each run that this
+// machine carries out.
+func newSuperviseCmd(*app) *cobra.Command {
+	return &cobra.Command{
+		Use: "supervise DIR", Hidden: true, Args: cobra.ExactArgs(1),
+		Short: "Carry out the run in DIR",
+		RunE: func(_ *cobra.Command, args []string) error {
+			return supervise.Main(args[0], func(runner string) (supervise.Environment, error) {
+				switch runner {
+				case rootless.Name:
+					return containers(), nil
+				case local.Name:
+					return local.Environment{}, nil
+				}
+				return nil, fmt.Errorf("runs of the runner %s have no supervisor", runner)
+			})
+		},
+	}
+}
+
+const runnersHelp = `List the runners, where steps and the commands of kiln exec can run, with whether each
+is usable from here and if not, why. Looking takes no longer than a few seconds.
+
+config.hcl sets the default, and what a runner needs to know:
+
+  defaults { runner = "container" }
+  runner "NAME" { ... }`
+
+// A runnerDoc is a runner in kiln runners --json.
+type runnerDoc struct {
+	Name    string `json:"name"`
+	What    string `json:"what"`
+	Default bool   `json:"default"`
+	Usable  bool   `json:"usable"`
+	Why     string `json:"why,omitempty"` // it is not
+}
+
+func newRunnersCmd(a *app) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "runners",
+		Short: "List the runners and which are usable here",
+		Long:  runnersHelp,
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			docs, err := a.checkRunners(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return a.printJSON(docs)
+			}
+			return a.printRunners(docs)
+		},
+	}
+	jsonFlag(cmd, &asJSON)
+	return cmd
+}
+
+// checkPatience is how long a runner may take to say whether it is usable.
+const checkPatience = 5 * time.Second
+
+func (a *app) checkRunners(ctx context.Context) ([]runnerDoc, error) {
+	r, err := a.openRunners()
+	if err != nil {
+		return nil, err
+	}
+	docs := make([]runnerDoc, len(runnerKinds))
+	var under sync.WaitGroup
+	for i, k := range runnerKinds {
+		docs[i] = runnerDoc{Name: k.name, What: k.short, Default: k.name == r.fallback()}
+		runner, err := r.open(k.name)
+		under.Go(func() {
+			if err == nil {
+				ctx, stop := context.WithTimeout(ctx, checkPatience)
+				defer stop()
+				err = runner.Check(ctx)
+			}
+			if docs[i].Usable = err == nil; err != nil {
+				docs[i].Why = err.Error()
+			}
+		})
+	}
+	under.Wait()
+	return docs, ctx.Err()
+}
+
+func (a *app) printRunners(docs []runnerDoc) error {
+	w := tabwriter.NewWriter(a.stdout, 0, 8, 2, ' ', 0)
+	for _, d := range docs {
+		usable, mark := "usable", ""
+		if !d.Usable {
+			usable = "not usable"
+		}
+		if d.Default {
+			mark = " (default)"
+		}
+		fmt.Fprintf(w, "%s%s\t%s\t%s\n", d.Name, mark, usable, d.What)
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	for _, d := range docs {
+		if !d.Usable {
+			fmt.Fprintf(a.stdout, "\n%s: %s\n", d.Name, d.Why)
+		}
+	}
+	return nil
+}
