@@ -101,7 +101,6 @@ func (c *chain) find(ctx context.Context) (credentials, error) {
 // complete adds to p what the environment and the shared files say of where S3 is.
 func (c *chain) complete(p place) place {
 	if p.base != "" {
-		p.region = "us-east-1" // for the form's sake
 		return p
 	}
 	files := sharedFiles()
@@ -114,7 +113,7 @@ func (c *chain) complete(p place) place {
 		}
 	}
 	if p.region == "" {
-		p.region = cmp.Or(os.Getenv("AWS_REGION"), os.Getenv("AWS_DEFAULT_REGION"), profile["region"], "us-east-1")
+		p.region = cmp.Or(os.Getenv("AWS_REGION"), os.Getenv("AWS_DEFAULT_REGION"), profile["region"], defaultRegion)
 	}
 	return p
 }

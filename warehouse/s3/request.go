@@ -1,6 +1,7 @@
 package s3
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -115,10 +116,7 @@ func (b *Bucket) sign(ctx context.Context, req *http.Request, sum, region string
 func (b *Bucket) known() (region string, skew time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.region != "" {
-		return b.region, b.skew
-	}
-	return b.place.region, b.skew
+	return cmp.Or(b.region, b.place.region, defaultRegion), b.skew
 }
 
 // learn keeps what an answer says of how to ask, and reports whether it says something

@@ -33,7 +33,7 @@ func (c *chain) webIdentity(ctx context.Context, file, role, session string) (cr
 	if err != nil {
 		return credentials{}, err
 	}
-	host := cmp.Or(os.Getenv("AWS_ENDPOINT_URL_STS"), "https://sts."+c.place.region+".amazonaws.com")
+	host := cmp.Or(os.Getenv("AWS_ENDPOINT_URL_STS"), "https://sts."+cmp.Or(c.place.region, defaultRegion)+".amazonaws.com")
 	form := url.Values{"Action": {"AssumeRoleWithWebIdentity"}, "Version": {"2011-06-15"}, "RoleArn": {role},
 		"RoleSessionName": {cmp.Or(session, "kiln")}, "WebIdentityToken": {strings.TrimSpace(string(token))}}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, host, strings.NewReader(form.Encode()))

@@ -40,7 +40,8 @@ type Options struct {
 const (
 	defaultPart     = 16 << 20
 	defaultParallel = 4
-	maxParts        = 10_000 // of S3: "Amazon S3 multipart upload limits"
+	defaultRegion   = "us-east-1" // AWS's own
+	maxParts        = 10_000      // of S3: "Amazon S3 multipart upload limits"
 )
 
 // A Bucket is a place in a bucket. It implements packed.Objects.

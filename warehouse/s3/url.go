@@ -115,8 +115,12 @@ func (p place) String() string {
 	if p.style != "" {
 		q.Set("path_style", strconv.FormatBool(p.style == pathStyle))
 	}
-	u := url.URL{Scheme: "ca+s3", Host: host, Path: "/" + p.prefix, RawQuery: q.Encode()}
-	return strings.TrimSuffix(u.String(), "/")
+	query := strings.NewReplacer("%3A", ":", "%2F", "/").Replace(q.Encode()) // which need no escape there
+	u := url.URL{Scheme: "ca+s3", Host: host, RawQuery: query}
+	if p.prefix != "" {
+		u.Path = "/" + p.prefix
+	}
+	return u.String()
 }
 
 // at returns the URL of a key, which begins with no slash, in a region.
