@@ -61,6 +61,7 @@ func (g *gauge) of(done, total int64) {
 		g.s.mu.Lock()
 		defer g.s.mu.Unlock()
 		g.act.done, g.act.total = done, total
+		g.act.speed.at(done, g.s.clock())
 	}
 }
 

@@ -31,7 +31,32 @@ func (s *story) activityLine(act *activity, now time.Time) string {
 	if act.total != 0 {
 		text += "  " + progressText(act.done, act.total)
 	}
+	if rate := act.speed.rate; rate > 0 {
+		text += ", " + byteSize(int64(rate)) + "/s"
+	}
 	return text + dim.on(s.color, "  "+elapsed(now.Sub(act.since)))
+}
+
+// A speedometer tells how fast something goes of late: each half second counts for a
+// third, so that what was a few seconds ago is forgotten.
+type speedometer struct {
+	rate  float64 // bytes a second; 0: not known yet
+	done  int64
+	since time.Time
+}
+
+func (s *speedometer) at(done int64, now time.Time) {
+	took := now.Sub(s.since)
+	switch {
+	case s.since.IsZero() || done < s.done: // it begins, or begins again
+		*s = speedometer{done: done, since: now}
+	case took >= time.Second/2:
+		rate := float64(done-s.done) / took.Seconds()
+		if s.rate > 0 {
+			rate = s.rate*2/3 + rate/3
+		}
+		*s = speedometer{rate, done, now}
+	}
 }
 
 // elapsed is coarser than seconds, so that the view is drawn ten times less often.

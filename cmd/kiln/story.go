@@ -48,6 +48,7 @@ type activity struct {
 	doing       string
 	since       time.Time
 	done, total int64 // bytes; total -1: not known, 0: nothing to count
+	speed       speedometer
 }
 
 // maxAlign is how wide an address may be before it is no longer aligned.
@@ -201,6 +202,9 @@ func (s *story) progress(p plan.Progress) {
 		s.active = append(s.active, act)
 	}
 	act.doing, act.done, act.total = phaseWord(p.Phase), p.Done, p.Total
+	if p.Phase == plan.PhaseFetch {
+		act.speed.at(p.Done, s.clock())
+	}
 }
 
 // pushing tells how many steps are left to be pushed to other warehouses.

@@ -208,3 +208,24 @@ func TestFailedCode(t *testing.T) {
 		t.Errorf("runError: %v", err)
 	}
 }
+
+func TestSpeedometer(t *testing.T) {
+	now := time.Unix(1000, 0)
+	var s speedometer
+	for _, tt := range []struct {
+		after time.Duration
+		done  int64
+		want  float64
+	}{
+		{0, 0, 0},
+		{100 * time.Millisecond, 500, 0}, // too soon to tell
+		{900 * time.Millisecond, 1000, 1000},
+		{time.Second, 5000, 2000}, // 4000 in the last second counts for a third
+		{500 * time.Millisecond, 10, 0},
+	} {
+		now = now.Add(tt.after)
+		if s.at(tt.done, now); s.rate != tt.want {
+			t.Errorf("%d bytes at %s: %g bytes a second, want %g", tt.done, now.UTC().Format("05.0"), s.rate, tt.want)
+		}
+	}
+}

@@ -215,13 +215,21 @@ func (a *app) transfer(ctx context.Context, doing string, ids []warehouse.WareID
 	defer g.close()
 	var mu sync.Mutex
 	var failures []error
+	var moved int64 // bytes, of all
 	var work errgroup.Group
 	work.SetLimit(transferJobs)
 	for _, id := range ids {
 		work.Go(func() error {
+			var last int64
 			err := ctx.Err()
 			if err == nil {
-				err = move(ctx, id, func(done, total int64) { g.of(done, total) })
+				err = move(ctx, id, func(done, _ int64) {
+					mu.Lock()
+					defer mu.Unlock()
+					moved += done - last
+					last = done
+					g.of(moved, -1)
+				})
 			}
 			mu.Lock()
 			defer mu.Unlock()
