@@ -34,6 +34,9 @@ func (l *Local) Alias(rec Record) error {
 		if _, err := l.Get(rec.Tree); err != nil {
 			return err
 		}
+		if tree, err := l.place(rec.Tree); err == nil {
+			touchAfter(tree.record, 0)
+		}
 		return l.writeRecord(p, Record{ID: rec.ID, Tree: rec.Tree, Alias: true, Image: rec.Image, Created: created(rec)})
 	})
 	if err != nil {

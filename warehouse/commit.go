@@ -35,6 +35,7 @@ func (l *Local) Commit(staged string, rec Record) error {
 				return err
 			}
 			leftover = staged
+			touchAfter(p.record, 0) // used again: nobody evicts it for how old it is
 			return nil
 		}
 		// A fileset without a record is not there: what lies in its place is of

@@ -25,6 +25,7 @@ type Local struct {
 	own    func() (*stageDir, error) // this Local's stage directory, made when first needed
 	stages atomic.Bool               // it was needed
 	reads  bool                      // and nothing else: see OpenReader
+	lease  *lease                    // see Hold; guarded by mu
 }
 
 // ErrReadOnly says that a warehouse was opened by OpenReader.
@@ -80,6 +81,7 @@ func makeDir(path string) error {
 // Close releases the warehouse. Filesets already handed out stay valid, staged
 // directories do not.
 func (l *Local) Close() error {
+	l.closeLease()
 	if l.stages.Load() {
 		if own, err := l.own(); err == nil {
 			own.close()
@@ -147,14 +149,22 @@ func (l *Local) Sync() error {
 
 // locked runs f while no other process commits to or removes from the warehouse.
 // The kernel drops the lock of a process that dies.
-func (l *Local) locked(f func() error) error {
+func (l *Local) locked(f func() error) error { return l.flocked(unix.LOCK_EX, f) }
+
+// flocked runs f with a lock of the kind how, LOCK_EX or LOCK_SH.
+func (l *Local) flocked(how int, f func() error) error {
 	if l.reads {
 		return ErrReadOnly
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	return l.flockedHere(how, f)
+}
+
+// flockedHere is flocked for who holds mu.
+func (l *Local) flockedHere(how int, f func() error) error {
 	fd := int(l.lock.Fd())
-	if err := retry(func() error { return unix.Flock(fd, unix.LOCK_EX) }); err != nil {
+	if err := retry(func() error { return unix.Flock(fd, how) }); err != nil {
 		return fmt.Errorf("lock warehouse %s: %w", l.dir, err)
 	}
 	defer unix.Flock(fd, unix.LOCK_UN)

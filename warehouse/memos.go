@@ -31,6 +31,10 @@ func OpenMemos(dir string) (*Memos, error) {
 	return &Memos{dir: dir, salt: salt()}, nil
 }
 
+// ReadMemos returns the memos kept in dir, for reading and removing. If there is no such
+// directory, there are none.
+func ReadMemos(dir string) *Memos { return &Memos{dir: dir, salt: salt()} }
+
 // Get returns the memo of a step key. The error matches ErrMissing when there is
 // none, or what is there cannot be read as one. That its wares are there is for
 // the caller to check.
