@@ -362,6 +362,9 @@ func (r *run) ended(st *state, records map[string]warehouse.Record, took time.Du
 	for name, rec := range records {
 		outputs[name] = rec.ID
 		r.wares.add(rec)
+		if err := r.Warehouse.HoldMade(rec.ID); err != nil {
+			r.holdErr = errors.Join(r.holdErr, err)
+		}
 	}
 	r.slots++
 	r.finish(st, outputs)

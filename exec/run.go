@@ -1,7 +1,9 @@
 package exec
 
 import (
+	"cmp"
 	"context"
+	"maps"
 	"runtime"
 	"slices"
 	"time"
@@ -84,6 +86,7 @@ type run struct {
 	runnable []*state // in plan order
 	busy     []*state // with a slot, and some that had one
 	slots    int      // free ones
+	begun    bool     // the steps that wait for nothing were considered
 	ahead    int      // containers made or being made for steps without a slot
 	left     int      // selected steps not at an end
 	stopping bool     // no step is started any more
@@ -93,6 +96,7 @@ type run struct {
 	backend  backend
 	open     func() (backend, error)
 	checked  chan checkResult
+	holdErr  error // a ware that was made could not be held
 	calls    *calls
 
 	asked   chan struct{} // a place for each question that is under way
@@ -136,7 +140,7 @@ func (r *run) run() (Result, error) {
 		r.close()
 	}
 	if memoErr := r.memos.close(); err == nil {
-		err = memoErr
+		err = cmp.Or(memoErr, r.holdErr)
 	}
 	if err == nil {
 		err = r.ctx.Err()
@@ -165,6 +169,7 @@ func (r *run) begin(selected []*plan.Step) {
 			r.consider(st)
 		}
 	}
+	r.begun = true
 }
 
 // consider takes a step whose needs are met: it is remembered, or has to run.
@@ -239,7 +244,14 @@ func (r *run) remembered(st *state) *warehouse.Memo {
 	if r.Force || st.anew || !plan.Hermetic(st.Step.Step) {
 		return nil
 	}
-	memo, _ := plan.Remembered(&st.resolved, plan.ExplainOptions{Warehouse: r.Warehouse, Memos: r.Memos, Shared: r.Shared})
+	o := plan.ExplainOptions{Warehouse: r.Warehouse, Memos: r.Memos, Shared: r.Shared}
+	memo, _ := plan.Remembered(&st.resolved, o)
+	// What is remembered when a run begins was held by who began it, as far as it is
+	// needed; of what is not, it does not matter when it goes.
+	if memo == nil || !r.begun || r.Warehouse.Hold(slices.Collect(maps.Values(memo.Outputs))...) == nil {
+		return memo
+	}
+	memo, _ = plan.Remembered(&st.resolved, o) // some are not here, or not any more
 	return memo
 }
 

@@ -77,8 +77,13 @@ func (w *wares) look(ctx context.Context, s seenWare) (warehouse.Record, error) 
 	}
 	l.once.Do(func() {
 		rec, err := w.local.Get(s.id)
+		if err == nil {
+			err = w.local.Hold(s.id)
+		}
 		if errors.Is(err, warehouse.ErrMissing) {
-			rec, err = w.shared.Fetch(ctx, s.id, nil)
+			if rec, err = w.shared.Fetch(ctx, s.id, nil); err == nil {
+				err = w.local.HoldMade(s.id)
+			}
 		} else if err == nil {
 			err = pack.Check(ctx, w.local, s.id)
 		}
@@ -99,7 +104,10 @@ func (w *wares) filtered(ctx context.Context, rec warehouse.Record, filters stri
 	if err != nil || f.OwnersOnly() {
 		return rec, err // in a step every file belongs to root
 	}
-	return pack.Derive(ctx, w.local, rec.ID, f)
+	if rec, err = pack.Derive(ctx, w.local, rec.ID, f); err == nil {
+		err = w.local.Hold(rec.ID)
+	}
+	return rec, err
 }
 
 // A checkResult says whether a step's inputs are there and whole.

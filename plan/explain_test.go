@@ -53,7 +53,7 @@ func (w *world) run(p *Plan) {
 			w.t.Fatal(err)
 		}
 	}
-	if err := p.OpenHistory(w.dir).Save(p, w.Memos, MadeBy(made), func(*Step) bool { return true }); err != nil {
+	if _, err := p.OpenHistory(w.dir).Save(p, w.Memos, MadeBy(made), func(*Step) bool { return true }); err != nil {
 		w.t.Fatal(err)
 	}
 }
@@ -263,7 +263,7 @@ func TestHistoryKeeps(t *testing.T) {
 	w.run(diamond(t))
 	p := diamond(t)
 	h := p.OpenHistory(w.dir)
-	if err := h.Save(p, w.Memos, nil, func(s *Step) bool { return s.Addr == "step.d" }); err != nil {
+	if _, err := h.Save(p, w.Memos, nil, func(s *Step) bool { return s.Addr == "step.d" }); err != nil {
 		t.Fatal(err)
 	}
 	h = p.OpenHistory(w.dir)

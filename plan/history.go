@@ -75,7 +75,7 @@ func (h *History) memoPath() string { return strings.TrimSuffix(h.path, ".json")
 // which what was known before is kept. Steps that the formula does not have now are
 // forgotten. Nothing is written when nothing changed. memos are those of the steps;
 // a later Explain reads them faster for it.
-func (h *History) Save(p *Plan, memos *warehouse.Memos, outputs OutputFunc, done func(*Step) bool) error {
+func (h *History) Save(p *Plan, memos *warehouse.Memos, outputs OutputFunc, done func(*Step) bool) (Saved, error) {
 	resolved := make([]Resolved, 0, len(p.Steps))
 	digest := sha256.New()
 	for _, s := range p.Steps {
@@ -84,14 +84,15 @@ func (h *History) Save(p *Plan, memos *warehouse.Memos, outputs OutputFunc, done
 		}
 		r, err := p.ResolveStep(s, outputs)
 		if err != nil {
-			return fmt.Errorf("remember why: %w", err)
+			return Saved{}, fmt.Errorf("remember why: %w", err)
 		}
 		resolved = append(resolved, r)
 		digest.Write([]byte(s.Addr + "\x00" + string(r.Key) + "\n"))
 	}
 	sum := hex.EncodeToString(digest.Sum(nil))
+	saved := Saved{sum, resolved}
 	if was, ok := h.digest(); ok && was == sum || len(resolved) == 0 {
-		return nil
+		return saved, nil
 	}
 	h.get("")
 	next := make(map[string]past, len(resolved))
@@ -109,10 +110,25 @@ func (h *History) Save(p *Plan, memos *warehouse.Memos, outputs OutputFunc, done
 		err = replaceCache(h.memoPath(), encodeMemoCache(memos, resolved))
 	}
 	if err != nil {
-		return fmt.Errorf("remember why: %w", err)
+		return saved, fmt.Errorf("remember why: %w", err)
 	}
 	h.last = next
-	return nil
+	return saved, nil
+}
+
+// Saved is what Save was told of: steps that have ended well.
+type Saved struct {
+	Digest   string // of their addresses and keys
+	resolved []Resolved
+}
+
+// Keys returns the keys of the steps.
+func (s Saved) Keys() []warehouse.StepKey {
+	keys := make([]warehouse.StepKey, len(s.resolved))
+	for i := range s.resolved {
+		keys[i] = s.resolved[i].Key
+	}
+	return keys
 }
 
 // digest reads only the file's first line.

@@ -47,6 +47,9 @@ func (a *app) fetchAll(cmd *cobra.Command, f *planFlags, targets []string) error
 	if err := s.wares.Sync(); err != nil {
 		return err
 	}
+	if err := s.noteFetched(); err != nil {
+		return err
+	}
 	for _, addr := range addrs {
 		fmt.Fprintf(a.stdout, "%s = %s\n", addr, s.plan.Wares[addr])
 	}

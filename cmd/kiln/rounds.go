@@ -82,7 +82,11 @@ func (s *session) learn(ctx context.Context, call *plan.Step, outputs map[string
 
 // output reads what a call gave.
 func (s *session) output(ctx context.Context, id warehouse.WareID) ([]byte, error) {
-	rec, err := s.wares.Get(id)
+	err := s.wares.Hold(id)
+	var rec warehouse.Record
+	if err == nil {
+		rec, err = s.wares.Get(id)
+	}
 	if err == nil {
 		err = pack.Check(ctx, s.wares, id)
 	}
@@ -204,11 +208,8 @@ func (a *app) runRound(ctx context.Context, s *session, f *runFlags, targets []s
 // runOnce runs what is not remembered of steps, which targets name.
 func (a *app) runOnce(ctx context.Context, s *session, f *runFlags, steps []*plan.Step, targets []string, exports []export, tale *story,
 	earlier map[warehouse.StepKey]map[string]warehouse.WareID) (exec.Result, error) {
-	explained, err := s.explain(ctx, targets, f.force)
+	explained, err := a.ready(ctx, s, f, targets, exports)
 	if err != nil {
-		return exec.Result{}, err
-	}
-	if err := a.fetch(ctx, s, needed(s.plan, explained, exports)); err != nil {
 		return exec.Result{}, err
 	}
 	tale.expect(steps, s.plan.Formula.Sources)

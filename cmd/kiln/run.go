@@ -141,12 +141,17 @@ func (a *app) run(ctx context.Context, f *runFlags) error {
 	return runError(result, err)
 }
 
-// remember keeps what the steps that ended were made of, for kiln plan to explain.
+// remember keeps what the steps that ended were made of, for kiln plan to explain, and
+// that they were used, for kiln gc to keep.
 func (s *session) remember(r exec.Result) error {
-	return s.history.Save(s.plan, s.memos, plan.MadeBy(r.Steps), func(st *plan.Step) bool {
+	saved, err := s.history.Save(s.plan, s.memos, plan.MadeBy(r.Steps), func(st *plan.Step) bool {
 		_, ok := r.Steps[st.Addr]
 		return ok
 	})
+	if err != nil {
+		return err
+	}
+	return s.noteUse(saved)
 }
 
 // tellThrough makes all that goes to stderr part of the story until the function

@@ -24,6 +24,7 @@ type session struct {
 	memos   *warehouse.Memos
 	shared  *shared
 	history *plan.History
+	lockAt  string                       // path of the lock file
 	results map[string]formula.Result    // of calls, as far as they are known
 	extend  func(*formula.Formula) error // adds to the formula what a verb needs beside it; may be nil
 
@@ -97,8 +98,9 @@ func (a *app) resolve(ctx context.Context, s *session, f *planFlags) error {
 			return err
 		}
 	}
+	s.lockAt = lockPath(loaded.Dir, f.path)
 	p, diags := plan.Resolve(ctx, loaded, plan.ResolveOptions{
-		Warehouse: s.wares, CacheDir: cache, LockPath: lockPath(loaded.Dir, f.path),
+		Warehouse: s.wares, CacheDir: cache, LockPath: s.lockAt,
 		Builtins: builtins(), Offline: f.offline, Update: f.update, UpdateAll: f.updateAll,
 		Progress: a.tellProgress, Shared: s.shared,
 	})
@@ -121,8 +123,10 @@ func (s *session) open() error {
 	if dir, err = dataDir("memo"); err != nil {
 		return err
 	}
-	s.memos, err = warehouse.OpenMemos(dir)
-	return err
+	if s.memos, err = warehouse.OpenMemos(dir); err != nil {
+		return err
+	}
+	return s.wares.Hold() // a collector sees that somebody is at work
 }
 
 // share makes the other warehouses ready, unless the network is forbidden.
