@@ -24,6 +24,7 @@ const (
 	codeNotDeterministic = 104
 	codeSandbox          = 105
 	codeNotRun           = 125
+	codeOverLimit        = 106
 	codeInterrupted      = 130
 )
 
@@ -42,6 +43,7 @@ var exitCodes = []struct {
 	{codeNotDeterministic, "a step made different wares from the same inputs (reserved)"},
 	{codeSandbox, "the sandbox could not be set up on this machine"},
 	{codeNotRun, "kiln exec, kiln runs wait: not the command failed, but what was around it, or it was not run"},
+	{codeOverLimit, "kiln gc: what is in use is larger than the limit"},
 	{codeInterrupted, "interrupted by Ctrl-C or SIGTERM"},
 }
 

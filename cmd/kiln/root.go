@@ -37,6 +37,7 @@ var verbs = []func(*app) *cobra.Command{
 	newRunnersCmd,
 	newWareCmd,
 	newWarehouseCmd,
+	newGCCmd,
 	newServeCmd,
 	newHelperCmd,
 	newVersionCmd,

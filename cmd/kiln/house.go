@@ -1,0 +1,70 @@
+package main
+
+import (
+	"context"
+	"path/filepath"
+
+	"github.com/kilnbuild/kiln/exec/registry"
+	"github.com/kilnbuild/kiln/warehouse"
+	"github.com/kilnbuild/kiln/warehouse/gc"
+)
+
+// withHouse opens all that kiln keeps on disk for f, to be changed or only looked at.
+func (a *app) withHouse(change bool, f func(gc.Options) error) error {
+	data, err := homePath("KILN_DATA_HOME", "XDG_DATA_HOME", ".local/share")
+	if err != nil {
+		return err
+	}
+	cache, err := homePath("KILN_CACHE_HOME", "XDG_CACHE_HOME", ".cache")
+	if err != nil {
+		return err
+	}
+	with := readWares
+	if change {
+		with = withWares
+		if _, err := dataDir("memo"); err != nil {
+			return err
+		}
+	}
+	return with(func(l *warehouse.Local) error {
+		return f(gc.Options{
+			Warehouse: l, Memos: warehouse.ReadMemos(filepath.Join(data, "memo")), Uses: warehouse.OpenUses(filepath.Join(data, "use")),
+			Shelves: shelves(cache, filepath.Join(data, "runs")), KeepFor: -1,
+		})
+	})
+}
+
+// shelves are the caches below a cache directory, and the runs.
+func shelves(cache, runs string) []gc.Shelf {
+	in := func(kind, dir, together string) gc.Shelf {
+		return gc.Shelf{Kind: gc.Kind(kind), Dir: filepath.Join(cache, dir), Together: together, Cache: true}
+	}
+	reg := registry.Open(runs)
+	return []gc.Shelf{
+		in("git cache", "plan/git", ""),
+		in("image cache", "plan/image", ""),
+		in("download", "plan/download", ""),
+		in("stat cache", "plan/stat", ""),
+		in("history", "plan/history", "."),
+		in("layer cache", "layer", "."),
+		{
+			Kind: "run", Dir: runs, Written: true,
+			Remove: func(path string) error { return reg.Remove(filepath.Base(path)) },
+			Keep: func(path string) string {
+				run, err := reg.Get(filepath.Base(path))
+				if err != nil || !run.Status.Ended() {
+					return "it has not ended"
+				}
+				return ""
+			},
+		},
+	}
+}
+
+// survey is gc.Survey with a gauge.
+func (a *app) survey(ctx context.Context, o gc.Options) (*gc.Survey, error) {
+	g := a.newGauge(ctx, "", "measuring", 0)
+	defer g.close()
+	o.Progress = func(what string) { g.next(what, 0) }
+	return gc.Look(ctx, o)
+}
