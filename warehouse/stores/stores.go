@@ -14,6 +14,7 @@ import (
 	"github.com/kilnbuild/kiln/warehouse/http"
 	"github.com/kilnbuild/kiln/warehouse/oci"
 	"github.com/kilnbuild/kiln/warehouse/packed"
+	"github.com/kilnbuild/kiln/warehouse/reapi"
 	"github.com/kilnbuild/kiln/warehouse/s3"
 )
 
@@ -34,6 +35,17 @@ func Open(ctx context.Context, rawURL string, o Options) (warehouse.Store, error
 	u, err := url.Parse(rawURL)
 	if err != nil {
 		return nil, fmt.Errorf("open warehouse: %w", err)
+	}
+	switch u.Scheme {
+	case "reapi", "grpc", "grpcs":
+		s, err := reapi.Open(rawURL, reapi.Options{
+			Token: o.Token, Username: o.Username, Password: o.Password,
+			CAFile: o.CAFile, CertFile: o.CertFile, KeyFile: o.KeyFile, Insecure: o.Insecure,
+		})
+		if err != nil {
+			return nil, fmt.Errorf("open warehouse %s: %w", u.Redacted(), err)
+		}
+		return s, nil
 	}
 	var objects packed.Objects
 	switch strings.TrimPrefix(u.Scheme, "ca+") {

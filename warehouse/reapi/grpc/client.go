@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"strconv"
 	"time"
+
+	"github.com/kilnbuild/kiln/internal/retry"
 )
 
 // Options say how a server is reached.
@@ -20,6 +22,9 @@ type Options struct {
 	// Idle is after how long without a word from the server it is asked whether it is
 	// there, and how long it then has to answer. 0: 20 seconds.
 	Idle time.Duration
+	// Stall is how long a call may stand still on the way, though the server is there.
+	// 0: a minute.
+	Stall time.Duration
 }
 
 // A Conn calls methods of one server, over one connection, which it makes at the first
@@ -28,6 +33,7 @@ type Conn struct {
 	o         Options
 	base      string
 	transport *http.Transport
+	guarded   http.RoundTripper
 }
 
 // NewConn returns a Conn to the server at host:port. Nothing is sent yet.
@@ -45,7 +51,7 @@ func NewConn(address string, o Options) *Conn {
 		scheme, proxy, protocols = "http://", nil, http.Protocols{}
 		protocols.SetUnencryptedHTTP2(true)
 	}
-	return &Conn{o: o, base: scheme + address, transport: &http.Transport{
+	c := &Conn{o: o, base: scheme + address, transport: &http.Transport{
 		TLSClientConfig:     o.TLS,
 		TLSHandshakeTimeout: o.Idle,
 		Protocols:           &protocols,
@@ -59,6 +65,8 @@ func NewConn(address string, o Options) *Conn {
 			MaxReceiveBufferPerConnection: 64 << 20,
 		},
 	}}
+	c.guarded = &retry.Guard{Next: c.transport, Stall: o.Stall}
+	return c
 }
 
 // Close drops the connection; calls that are under way end on their own.
@@ -79,7 +87,7 @@ func (c *Conn) Call(ctx context.Context, method string, req, resp Message) error
 	}
 	r.ContentLength = int64(len(body))
 	r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
-	answer, err := c.transport.RoundTrip(r)
+	answer, err := c.guarded.RoundTrip(r)
 	if err != nil {
 		return lost(ctx, err)
 	}

@@ -33,7 +33,7 @@ func (c *Conn) Stream(ctx context.Context, method string) *Stream {
 	}
 	go func() {
 		defer close(s.got)
-		s.answer, s.err = c.transport.RoundTrip(req)
+		s.answer, s.err = c.guarded.RoundTrip(req)
 		if s.err != nil {
 			s.err = lost(ctx, s.err)
 			r.CloseWithError(s.err)

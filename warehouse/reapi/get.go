@@ -1,0 +1,293 @@
+package reapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"github.com/kilnbuild/kiln/pack"
+	"github.com/kilnbuild/kiln/warehouse"
+	"github.com/kilnbuild/kiln/warehouse/reapi/remote"
+)
+
+// Get builds a ware of what its Directory messages say. Files that are in wares that
+// are here are copied, if they still are what they should be; the others are fetched.
+func (s *store) Get(ctx context.Context, id warehouse.WareID, local *warehouse.Local, o warehouse.Transfer) (warehouse.Record, error) {
+	rec, err := local.Get(id)
+	if errors.Is(err, warehouse.ErrMissing) {
+		rec, err = s.get(ctx, id, local, o)
+	}
+	if err != nil {
+		return warehouse.Record{}, fmt.Errorf("fetch ware %s from %s: %w", id, s, err)
+	}
+	return rec, nil
+}
+
+func (s *store) get(ctx context.Context, id warehouse.WareID, local *warehouse.Local, o warehouse.Transfer) (rec warehouse.Record, err error) {
+	if err := check(id); err != nil {
+		return rec, err
+	}
+	list, err := s.listing(ctx, id, nil)
+	if lost := (*lostError)(nil); errors.As(err, &lost) {
+		err = &warehouse.MissingError{What: "ware " + id.String(), Reason: err}
+	}
+	if err != nil {
+		return rec, err
+	}
+	entries, bytes, err := list.Size()
+	switch {
+	case err != nil:
+		return rec, fmt.Errorf("%w: %w", warehouse.ErrMismatch, err)
+	case entries > pack.DefaultMaxEntries:
+		return rec, fmt.Errorf("it has %d entries, more than the %d allowed", entries, pack.DefaultMaxEntries)
+	case bytes > pack.DefaultMaxBytes:
+		return rec, fmt.Errorf("its files have %d bytes, more than the %d allowed", bytes, int64(pack.DefaultMaxBytes))
+	}
+	b, err := pack.NewBuilder(ctx, local, pack.BuildOptions{
+		Options: pack.Options{Packtype: id.Packtype, Filters: pack.KeepFilters()},
+		Name:    "the tree", Want: id, RootFile: true, MaxBytes: -1, MaxEntries: -1,
+	})
+	if err != nil {
+		return rec, err
+	}
+	defer func() { err = errors.Join(err, b.Close()) }()
+	d := &download{s: s, id: id, b: b, list: list, local: local, dir: o.CacheDir, count: &counter{tell: o.Progress}}
+	if err := d.run(ctx, bytes); err != nil {
+		return rec, err
+	}
+	return b.Commit()
+}
+
+// A download is a ware on its way from a server.
+type download struct {
+	s     *store
+	id    warehouse.WareID
+	b     *pack.Builder
+	list  *pack.Listing
+	local *warehouse.Local
+	dir   string // for parts; "": the local warehouse's own
+	count *counter
+
+	able   abilities
+	wanted map[remote.Digest][]pack.ListedEntry // by content
+	order  []remote.Digest                      // of contents, by path
+}
+
+// indexing is how large the files of a ware must be together for it to be worth while
+// to look for them in others.
+const indexing = 256 << 10
+
+func (d *download) run(ctx context.Context, bytes int64) (err error) {
+	if d.able, err = d.s.abilities(ctx); err != nil {
+		return err
+	}
+	if err := d.plant(); err != nil {
+		return err
+	}
+	var here []remote.Digest
+	var known *pack.Index
+	if bytes >= indexing {
+		if known, err = d.s.index(ctx, d.local); err != nil {
+			return err
+		}
+		here, d.order = split(d.order, known)
+	}
+	for _, c := range d.order {
+		d.count.add(c.Size)
+	}
+	if len(here) > 0 {
+		more, err := d.copy(ctx, here, known)
+		if err != nil {
+			return err
+		}
+		for _, c := range more {
+			d.count.add(c.Size)
+		}
+		d.order = append(d.order, more...)
+	}
+	return d.fetch(ctx)
+}
+
+// plant adds all that is no file with content, and sorts the rest by content.
+func (d *download) plant() error {
+	d.wanted = map[remote.Digest][]pack.ListedEntry{}
+	root, err := d.list.Root()
+	if err != nil {
+		return fmt.Errorf("%w: %w", warehouse.ErrMismatch, err)
+	}
+	for e, err := range d.list.Below(root) {
+		if err != nil {
+			return fmt.Errorf("%w: %w", warehouse.ErrMismatch, err)
+		}
+		if e.Kind != pack.KindFile || e.Size == 0 {
+			if err := d.add(e, strings.NewReader("")); err != nil {
+				return err
+			}
+			continue
+		}
+		c := remote.Digest{Hash: e.SHA256, Size: e.Size}
+		if d.wanted[c] == nil {
+			d.order = append(d.order, c)
+		}
+		d.wanted[c] = append(d.wanted[c], e)
+	}
+	return nil
+}
+
+// add adds an entry. What is wrong with it is the server's fault, unless it is this
+// machine's.
+func (d *download) add(e pack.ListedEntry, content io.Reader) error {
+	err := d.b.Add(&e.Entry, content)
+	var errno unix.Errno
+	if err == nil || errors.As(err, &errno) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", warehouse.ErrMismatch, err)
+}
+
+// index returns what is known of local's wares.
+func (s *store) index(ctx context.Context, local *warehouse.Local) (*pack.Index, error) {
+	s.mu.Lock()
+	x := s.indexes[local.Dir()]
+	if x == nil {
+		x = pack.NewIndex(local, maxIndex)
+		s.indexes[local.Dir()] = x
+	}
+	s.mu.Unlock()
+	return x, x.Refresh(ctx)
+}
+
+const maxIndex = 1_000_000 // files and directories: of the newest wares
+
+// split parts contents by whether they are here.
+func split(all []remote.Digest, known *pack.Index) (here, away []remote.Digest) {
+	for _, c := range all {
+		if known.Has(c.Hash) {
+			here = append(here, c)
+		} else {
+			away = append(away, c)
+		}
+	}
+	return here, away
+}
+
+// copy adds files from other wares, and returns the contents that are not there after
+// all.
+func (d *download) copy(ctx context.Context, here []remote.Digest, known *pack.Index) (more []remote.Digest, err error) {
+	for _, c := range here {
+		found, err := known.Find(ctx, c.Hash)
+		if err == nil && found.Fileset != nil && found.Entry.Size == c.Size {
+			f, openErr := found.Fileset.Open(ctx, found.Entry)
+			if openErr == nil {
+				err = d.place(c, f)
+				f.Close()
+				if err != nil {
+					return nil, err
+				}
+				continue
+			}
+		}
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		more = append(more, c) // it was removed, or damaged
+	}
+	return more, nil
+}
+
+// place adds the files that have a content.
+func (d *download) place(c remote.Digest, from io.ReadSeeker) error {
+	for _, e := range d.wanted[c] {
+		if _, err := from.Seek(0, io.SeekStart); err != nil {
+			return err
+		}
+		if err := d.add(e, from); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// An arrival is some contents that have come, verified.
+type arrival struct {
+	digests []remote.Digest
+	open    func(i int) (content, error)
+	close   func() error
+}
+
+// fetch gets what is wanted, some at a time, and adds it as it comes.
+func (d *download) fetch(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	arrived := make(chan arrival)
+	g.Go(func() error {
+		defer close(arrived)
+		fetchers, ctx := errgroup.WithContext(ctx)
+		fetchers.SetLimit(sending)
+		for batch := range batches(d.order, d.able.batch) {
+			if ctx.Err() != nil {
+				break
+			}
+			fetchers.Go(func() error {
+				a, err := d.receive(ctx, batch)
+				if err != nil {
+					return err
+				}
+				select {
+				case arrived <- a:
+					return nil
+				case <-ctx.Done():
+					return errors.Join(context.Cause(ctx), a.close())
+				}
+			})
+		}
+		return fetchers.Wait()
+	})
+	g.Go(func() error {
+		for a := range arrived {
+			if err := d.arrived(a); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return d.missing(g.Wait())
+}
+
+func (d *download) arrived(a arrival) (err error) {
+	defer func() { err = errors.Join(err, a.close()) }()
+	for i, c := range a.digests {
+		from, err := a.open(i)
+		if err == nil {
+			err = errors.Join(d.place(c, from), from.Close())
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// receive gets a batch, or one large content.
+func (d *download) receive(ctx context.Context, batch []remote.Digest) (arrival, error) {
+	if len(batch) == 1 && batch[0].Size > d.able.batch {
+		return d.spool(ctx, batch[0])
+	}
+	contents, err := d.s.readBatch(ctx, d.able, batch, d.count)
+	return arrival{batch, func(i int) (content, error) { return newMemory(contents[i]), nil }, func() error { return nil }}, err
+}
+
+// missing says of which files the content is missing.
+func (d *download) missing(err error) error {
+	var lost *lostError
+	if !errors.As(err, &lost) {
+		return err
+	}
+	at := d.wanted[lost.digests[0]][0].Path
+	return &warehouse.MissingError{What: "ware " + d.id.String(),
+		Reason: fmt.Errorf("the server has lost a part of it: the content of %q, %s", at, lost.digests[0])}
+}

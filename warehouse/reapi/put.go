@@ -1,0 +1,210 @@
+package reapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/kilnbuild/kiln/pack"
+	"github.com/kilnbuild/kiln/warehouse"
+	"github.com/kilnbuild/kiln/warehouse/reapi/grpc"
+	"github.com/kilnbuild/kiln/warehouse/reapi/remote"
+	"golang.org/x/sync/errgroup"
+)
+
+// Put uploads what the server lacks of a ware: its files, its Directory messages, all
+// of them in one Tree message, then the root's, and last the action result that says
+// where it is.
+func (s *store) Put(ctx context.Context, rec warehouse.Record, local *warehouse.Local, o warehouse.Transfer) error {
+	if rec.Alias {
+		rec.ID = rec.Tree
+	}
+	if err := s.put(ctx, rec, local, o); err != nil {
+		return fmt.Errorf("put ware %s into %s: %w", rec.ID, s, err)
+	}
+	return nil
+}
+
+func (s *store) put(ctx context.Context, rec warehouse.Record, local *warehouse.Local, o warehouse.Transfer) error {
+	if err := check(rec.ID); err != nil {
+		return err
+	}
+	_, err := s.tree(ctx, rec.ID)
+	if !errors.Is(err, warehouse.ErrMissing) {
+		return err // it is there, or nobody can tell
+	}
+	able, err := s.abilities(ctx)
+	if err != nil {
+		return err
+	}
+	if able.readOnly {
+		return fmt.Errorf("%w: it takes no action results", warehouse.ErrReadOnly)
+	}
+	u, err := newUpload(ctx, s, able, rec, local, o)
+	if err != nil {
+		return err
+	}
+	// The server may have lost something since it was asked for it. If it can tell, it
+	// does so now.
+	for range 2 {
+		if err := u.run(ctx); err != nil {
+			return err
+		}
+		if _, err = s.tree(ctx, rec.ID); !errors.Is(err, warehouse.ErrMissing) {
+			return err
+		}
+	}
+	return fmt.Errorf("the server lost a part of it while it was put: it may have too little room (%w)", err)
+}
+
+// An upload is a ware on its way to a server.
+type upload struct {
+	s     *store
+	able  abilities
+	id    warehouse.WareID
+	from  *pack.Fileset
+	files map[string]pack.ListedEntry // by SHA-256: where one with that content is
+	all   []remote.Digest             // of contents
+	msgs  map[remote.Digest][]byte    // Directory messages but the root's, and the Tree message
+	tree  tree
+	root  []byte
+	count *counter
+}
+
+func newUpload(ctx context.Context, s *store, able abilities, rec warehouse.Record, local *warehouse.Local, o warehouse.Transfer) (*upload, error) {
+	u := &upload{s: s, able: able, id: rec.ID, files: map[string]pack.ListedEntry{}, msgs: map[remote.Digest][]byte{}, count: &counter{tell: o.Progress}}
+	var err error
+	if u.from, err = pack.OpenFileset(ctx, local, rec); err != nil {
+		return nil, err
+	}
+	root, err := u.from.Root()
+	if err != nil {
+		return nil, err
+	}
+	for e, err := range u.from.Below(root) {
+		if err != nil {
+			return nil, err
+		}
+		if _, known := u.files[e.SHA256]; e.Kind == pack.KindFile && e.Size > 0 && !known {
+			u.files[e.SHA256] = e
+			u.all = append(u.all, remote.Digest{Hash: e.SHA256, Size: e.Size})
+		}
+	}
+	u.messages()
+	return u, nil
+}
+
+// messages collects what says how the files are a ware.
+func (u *upload) messages() {
+	rootDigest, root := u.from.RootMessage()
+	u.root, u.tree.root = root, digest(rootDigest)
+	whole := remote.Tree{Root: root}
+	for d, msg := range u.from.Messages() {
+		if d != rootDigest {
+			u.msgs[digest(d)] = msg
+		}
+	}
+	for _, d := range sorted(u.msgs) {
+		whole.Children = append(whole.Children, u.msgs[d])
+	}
+	message := grpc.Marshal(&whole)
+	u.tree.message = remote.DigestOf(message)
+	u.msgs[u.tree.message] = message
+}
+
+// run uploads what is missing.
+func (u *upload) run(ctx context.Context) error {
+	asked := u.all
+	for d := range u.msgs {
+		asked = append(asked[:len(asked):len(asked)], d)
+	}
+	missing, err := u.s.findMissing(ctx, append(asked, u.tree.root))
+	if err != nil {
+		return err
+	}
+	var files, msgs []remote.Digest
+	for _, d := range u.all {
+		if missing[d] {
+			files = append(files, d)
+			u.count.add(d.Size)
+		}
+	}
+	for _, d := range sorted(u.msgs) {
+		if missing[d] {
+			msgs = append(msgs, d)
+			u.count.add(d.Size)
+		}
+	}
+	if err := u.send(ctx, files, u.file); err != nil {
+		return err
+	}
+	if err := u.send(ctx, msgs, u.message); err != nil {
+		return err
+	}
+	if missing[u.tree.root] {
+		if err := u.s.uploadBytes(ctx, u.tree.root, u.root); err != nil {
+			return err
+		}
+	}
+	result := &remote.ActionResult{Directories: []remote.OutputDirectory{{Path: wareName, Tree: &u.tree.message, Root: &u.tree.root}}}
+	if err := u.s.setResult(ctx, remote.WareAction(u.id), result); err != nil {
+		return err
+	}
+	return nil
+}
+
+// sending is how many calls with contents are under way at a time.
+const sending = 6
+
+// send uploads contents, small ones in batches.
+func (u *upload) send(ctx context.Context, digests []remote.Digest, open func(context.Context, remote.Digest) (content, error)) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(sending)
+	for batch := range batches(digests, u.able.batch) {
+		if ctx.Err() != nil {
+			break
+		}
+		g.Go(func() error {
+			if len(batch) == 1 && batch[0].Size > u.able.batch {
+				c, err := open(ctx, batch[0])
+				if err != nil {
+					return err
+				}
+				defer c.Close()
+				return u.s.writeStream(ctx, u.able, batch[0], c, u.count)
+			}
+			contents := make([][]byte, len(batch))
+			for i, d := range batch {
+				data, err := readAll(ctx, d, open)
+				if err != nil {
+					return err
+				}
+				contents[i] = data
+			}
+			return u.s.writeBatch(ctx, u.able, batch, contents, u.count)
+		})
+	}
+	return g.Wait()
+}
+
+// file opens a file that has a content, after it was read and found right.
+func (u *upload) file(ctx context.Context, d remote.Digest) (content, error) {
+	return u.from.Open(ctx, u.files[d.Hash])
+}
+
+// message opens a message.
+func (u *upload) message(_ context.Context, d remote.Digest) (content, error) {
+	return newMemory(u.msgs[d]), nil
+}
+
+// uploadBytes uploads one content from memory.
+func (s *store) uploadBytes(ctx context.Context, d remote.Digest, data []byte) error {
+	able, err := s.abilities(ctx)
+	if err != nil {
+		return err
+	}
+	if d.Size > able.batch {
+		return s.writeStream(ctx, able, d, newMemory(data), nil)
+	}
+	return s.writeBatch(ctx, able, []remote.Digest{d}, [][]byte{data}, nil)
+}
