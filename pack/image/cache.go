@@ -33,6 +33,9 @@ type blob struct {
 // key names the layer in the cache: it is made of all that its bytes depend on.
 func (la *layer) key() string {
 	parts := append([]string{"kiln layer " + layerVersion, la.contents.Record.Tree.String(), la.Path}, la.parents...)
+	if la.Root {
+		parts = append(parts, "", "0:0")
+	}
 	sum := sha256.Sum256([]byte(strings.Join(parts, "\x00")))
 	return hex.EncodeToString(sum[:])
 }

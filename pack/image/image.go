@@ -31,6 +31,7 @@ type Spec struct {
 type Layer struct {
 	Ware warehouse.WareID
 	Path string // where in the image it lies; absolute, clean. A ware that is one file lies there itself
+	Root bool   // all of it belongs to 0:0, as in a step, whatever owners the ware was packed with
 }
 
 // An Image is an image made of wares; its layers lie compressed in the cache.

@@ -156,23 +156,23 @@ func TestRefused(t *testing.T) {
 	merged := ware(t, l, pack.Entry{Path: "lib", Kind: pack.KindSymlink, Link: "usr/lib"}, dir("usr/lib"))
 	for want, layers := range map[string][]Layer{
 		"it has no layers":                     nil,
-		"needs a path in the image":            {{one, "/"}},
-		`/lib is a symlink to "usr/lib"`:       {{merged, "/"}, {one, "/lib/x"}},
-		`at /lib: /lib is a symlink`:           {{merged, "/"}, {merged, "/lib"}},
-		`at /x/lib/y: /x/lib is a symlink`:     {{merged, "/x"}, {merged, "/x/lib/y"}},
-		`"a/.wh.x": its name begins with .wh.`: {{ware(t, l, file("a/.wh.x")), "/"}},
-		"ware tree:0-0: not in the warehouse":  {{warehouse.WareID{Packtype: "tree", Hash: "0-0"}, "/"}},
+		"needs a path in the image":            {{Ware: one, Path: "/"}},
+		`/lib is a symlink to "usr/lib"`:       {{Ware: merged, Path: "/"}, {Ware: one, Path: "/lib/x"}},
+		`at /lib: /lib is a symlink`:           {{Ware: merged, Path: "/"}, {Ware: merged, Path: "/lib"}},
+		`at /x/lib/y: /x/lib is a symlink`:     {{Ware: merged, Path: "/x"}, {Ware: merged, Path: "/x/lib/y"}},
+		`"a/.wh.x": its name begins with .wh.`: {{Ware: ware(t, l, file("a/.wh.x")), Path: "/"}},
+		"ware tree:0-0: not in the warehouse":  {{Ware: warehouse.WareID{Packtype: "tree", Hash: "0-0"}, Path: "/"}},
 	} {
 		_, err := Make(context.Background(), l, t.TempDir(), Spec{Platform: "linux/amd64", Layers: layers})
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("want %q, got %v", want, err)
 		}
 	}
-	if _, err := Make(context.Background(), l, t.TempDir(), Spec{Platform: "linux", Layers: []Layer{{one, "/x"}}}); err == nil {
+	if _, err := Make(context.Background(), l, t.TempDir(), Spec{Platform: "linux", Layers: []Layer{{Ware: one, Path: "/x"}}}); err == nil {
 		t.Error("a platform that is none was taken")
 	}
 	// A file replaces a symlink, as anywhere.
-	_, err := Make(context.Background(), l, t.TempDir(), Spec{Platform: "linux/amd64", Layers: []Layer{{merged, "/"}, {one, "/lib"}}})
+	_, err := Make(context.Background(), l, t.TempDir(), Spec{Platform: "linux/amd64", Layers: []Layer{{Ware: merged, Path: "/"}, {Ware: one, Path: "/lib"}}})
 	must(t, err)
 }
 

@@ -125,6 +125,9 @@ func (la *layer) write(w io.Writer) error {
 		if strings.HasPrefix(path.Base(e.Path), whiteout) {
 			return fmt.Errorf("its name begins with %s, which in an image means that something is deleted: rename it", whiteout)
 		}
+		if la.Root {
+			e.UID, e.GID = 0, 0
+		}
 		switch {
 		case prefix == "":
 		case e.Path == ".", la.contents.Record.File:
