@@ -4,6 +4,8 @@
 package bundle
 
 import (
+	"slices"
+
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
@@ -24,6 +26,11 @@ var (
 	}
 	readonlyPaths = []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
 )
+
+// MaskedPaths and ReadonlyPaths return the paths of /proc that a container does not see,
+// and may not change.
+func MaskedPaths() []string   { return slices.Clone(maskedPaths) }
+func ReadonlyPaths() []string { return slices.Clone(readonlyPaths) }
 
 // Hostname is that of every container.
 const Hostname = "kiln"

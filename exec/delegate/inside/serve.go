@@ -107,6 +107,9 @@ func (h *helper) run(ctx context.Context) error {
 // conclude makes the result say how it ended.
 func (h *helper) conclude(ctx context.Context, err error) {
 	r := &h.result
+	if r.Ended.IsZero() {
+		r.Ended = time.Now().UTC()
+	}
 	var known *failure
 	switch cause := context.Cause(ctx); {
 	case err == nil:
