@@ -1,0 +1,194 @@
+package docker_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	osexec "os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/kilnbuild/kiln/exec"
+	"github.com/kilnbuild/kiln/exec/docker"
+	"github.com/kilnbuild/kiln/exec/exectest"
+	"github.com/kilnbuild/kiln/exec/registry"
+	"github.com/kilnbuild/kiln/internal/embedded"
+	"github.com/kilnbuild/kiln/pack"
+	"github.com/kilnbuild/kiln/warehouse"
+)
+
+// The environment of the test's own processes.
+const (
+	envUnder  = "KILN_TEST_UNDER_DOCKER" // the tests run beside an engine: docker or podman
+	envHelper = "KILN_TEST_HELPER"       // a static kiln
+	envApart  = "KILN_TEST_APART"        // nothing of this machine is mounted
+)
+
+func TestMain(m *testing.M) {
+	exectest.Main(func(dir string) (exec.Runner, error) { return connect(dir) })
+	os.Exit(m.Run())
+}
+
+// connect returns a runner whose things are all in dir.
+func connect(dir string) (*docker.Runner, error) {
+	local, err := warehouse.OpenLocal(filepath.Join(dir, "warehouse"))
+	if err != nil {
+		return nil, err
+	}
+	return docker.New(docker.Config{
+		Runs: registry.Open(filepath.Join(dir, "runs")), Warehouse: local, CacheDir: filepath.Join(dir, "cache"),
+		Helper: os.Getenv(envHelper), Apart: os.Getenv(envApart) != "",
+	}), nil
+}
+
+// buildHelper builds kiln as it is in releases.
+func buildHelper(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "kiln")
+	build := osexec.Command("go", "build", "-o", path, "../../cmd/kiln")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build kiln: %v: %s", err, out)
+	}
+	return path
+}
+
+// under returns which engine the tests run beside.
+func under(t *testing.T) string {
+	t.Helper()
+	name := os.Getenv(envUnder)
+	if name == "" {
+		t.Skip("TestDocker and TestPodman run it, beside an engine")
+	}
+	return name
+}
+
+// A bench is a runner and what it works with.
+type bench struct {
+	*testing.T
+	r     *docker.Runner
+	dir   string
+	local *warehouse.Local
+	root  warehouse.WareID // the toolbox
+}
+
+func newBench(t *testing.T) *bench {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "docker-bench-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { warehouse.RemoveTree(dir) })
+	r, err := connect(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &bench{T: t, r: r, dir: dir, local: r.Warehouse}
+	if err := embedded.PutToolbox(context.Background(), b.local); err != nil {
+		t.Fatal(err)
+	}
+	b.root, _ = embedded.ToolboxID()
+	return b
+}
+
+// ware puts files into the warehouse.
+func (b *bench) ware(files map[string]string) warehouse.WareID {
+	b.Helper()
+	dir := b.TempDir()
+	for name, text := range files {
+		at := filepath.Join(dir, name)
+		os.MkdirAll(filepath.Dir(at), 0o755)
+		if err := os.WriteFile(at, []byte(text), 0o644); err != nil {
+			b.Fatal(err)
+		}
+	}
+	rec, err := pack.Ingest(context.Background(), b.local, dir, pack.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return rec.ID
+}
+
+// sh is a run of a shell script on the toolbox.
+func (b *bench) sh(script string) exec.JobSpec {
+	return exec.JobSpec{Name: "test", Command: []string{"/bin/sh", "-c", script}, Env: []string{"PATH=/bin"}, Root: b.root}
+}
+
+// do runs a specification to its end and returns what it wrote.
+func (b *bench) do(spec exec.JobSpec) (exec.Run, string) {
+	b.Helper()
+	run, err := b.r.Submit(b.Context(), spec)
+	if err == nil {
+		run, err = b.r.Wait(b.Context(), run.ID)
+	}
+	var out strings.Builder
+	if err == nil {
+		err = b.r.Logs(b.Context(), run.ID, false, &out, &out)
+	}
+	if err != nil {
+		b.Fatal(err)
+	}
+	return run, out.String()
+}
+
+// TestSuite is what all runners pass.
+func TestSuite(t *testing.T) {
+	name := under(t)
+	b := newBench(t)
+	can := exectest.Capabilities{Wares: true, Split: true, User: true, Image: true, Offline: exec.OfflineEnforced, Survives: true, Signals: true, Patience: 2 * time.Minute}
+	if name == "docker" {
+		can.Limits = []string{"cpus", "memory", "pids"}
+	}
+	exectest.Run(t, exectest.Environment{
+		Connect: func(dir string) (exec.Runner, error) { return connect(dir) }, Dir: b.dir, Can: can,
+		Base: exec.JobSpec{Root: b.root}, Ware: b.ware(map[string]string{"hello": "hello\n"}),
+		Missing: warehouse.WareID{Packtype: "tree", Hash: strings.Repeat("0", 64) + "-1"},
+	})
+}
+
+// TestDocker runs the tests beside a real Docker Engine: make test-docker.
+func TestDocker(t *testing.T) {
+	skip := t.Skipf
+	if os.Getenv("KILN_TEST_DOCKER") != "" {
+		skip = t.Fatalf
+	}
+	if os.Geteuid() != 0 {
+		skip("starting dockerd needs root")
+	}
+	for _, tool := range []string{"dockerd", "docker", "unshare"} {
+		if _, err := osexec.LookPath(tool); err != nil {
+			skip("%s is not installed", tool)
+		}
+	}
+	if os.Getenv("KILN_TEST_DOCKER") == "" {
+		t.Skip("KILN_TEST_DOCKER is not set: run make test-docker")
+	}
+	beside(t, "docker", "../../examples/image/testdata/dockerd.sh", t.TempDir()+"/dockerd.log")
+}
+
+// beside runs the other tests again in a process that a command starts beside an engine.
+func beside(t *testing.T, name string, command ...string) {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	args := append(command[1:], self, "-test.v", "-test.run="+runsBeside, "-test.skip="+os.Getenv("KILN_TEST_SKIP"), "-test.timeout=9m")
+	cmd := osexec.CommandContext(t.Context(), command[0], args...)
+	cmd.Env = append(os.Environ(), envUnder+"="+name, envHelper+"="+buildHelper(t))
+	out, err := cmd.CombinedOutput()
+	t.Logf("%s", out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(out), "--- PASS: TestSuite ") {
+		t.Error("the suite did not run")
+	}
+}
+
+// runsBeside are the tests that run beside an engine.
+const runsBeside = "^Test(Suite|Engine)"
+
+var _ = fmt.Sprint

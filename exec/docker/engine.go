@@ -1,0 +1,207 @@
+package docker
+
+import (
+	"context"
+	"debug/elf"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/system"
+	"github.com/moby/moby/client"
+
+	"github.com/kilnbuild/kiln/exec"
+)
+
+// An engine is Docker's or podman's.
+type engine struct {
+	*client.Client
+	info   system.Info
+	podman bool
+	// shares says that files of this machine can be mounted into containers, where they
+	// belong to root when they belong to us here.
+	shares bool
+}
+
+// patience is how long an engine may take to say who it is.
+const patience = 20 * time.Second
+
+// dial finds the engine and asks who it is.
+func dial(ctx context.Context, host, name string) (*engine, error) {
+	at, err := find(host, name)
+	if err != nil {
+		return nil, fmt.Errorf("find the engine: %w", err)
+	}
+	cli, err := at.client()
+	if err != nil {
+		return nil, fmt.Errorf("connect to the engine at %s: %w", at.host, err)
+	}
+	e := &engine{Client: cli}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	result, err := cli.Info(ctx, client.InfoOptions{})
+	if err != nil {
+		cli.Close()
+		return nil, unreachable(at, err)
+	}
+	e.info = result.Info
+	if e.info.OSType != "" && e.info.OSType != "linux" {
+		return nil, fmt.Errorf("the engine at %s runs %s containers: kiln's are for linux", at.host, e.info.OSType)
+	}
+	version, err := cli.ServerVersion(ctx, client.ServerVersionOptions{})
+	if err != nil {
+		return nil, unreachable(at, err)
+	}
+	e.podman = slices.ContainsFunc(version.Components, func(c system.ComponentVersion) bool { return strings.HasPrefix(c.Name, "Podman") })
+	e.shares = at.sharesFiles(e.info.SecurityOptions)
+	return e, nil
+}
+
+// unreachable says why an engine did not answer, and what to do.
+func unreachable(at place, err error) error {
+	hint := "is it running? (systemctl status docker)"
+	switch {
+	case errors.Is(err, syscall.EACCES) || errdefs.IsPermissionDenied(err):
+		hint = "this user may not use it: be in the group docker, or use podman (systemctl --user start podman.socket)"
+	case at.podman:
+		hint = "start it: systemctl --user start podman.socket"
+	case at.fallback:
+		hint = "none of the places where one is expected has an engine: start one, or set DOCKER_HOST"
+	}
+	return fmt.Errorf("the engine at %s does not answer: %w: %s", at.host, err, hint)
+}
+
+// sharesFiles guesses from who the engine is whether it sees this machine's files as we
+// do; the helper makes sure.
+func (p place) sharesFiles(security []string) bool {
+	u, err := url.Parse(p.host)
+	if err != nil || u.Scheme != "unix" {
+		return false
+	}
+	if secured(security, "rootless") {
+		var st syscall.Stat_t
+		return syscall.Stat(u.Path, &st) == nil && int(st.Uid) == os.Geteuid()
+	}
+	return os.Geteuid() == 0 && !secured(security, "userns")
+}
+
+// arch is the engine's, in Go's words.
+func (e *engine) arch() string {
+	switch a := e.info.Architecture; a {
+	case "x86_64":
+		return "amd64"
+	case "aarch64":
+		return "arm64"
+	default:
+		return a
+	}
+}
+
+// takes says why the engine cannot do what a specification asks for.
+func (e *engine) takes(spec exec.JobSpec) error {
+	if len(spec.Mounts) > 0 && !e.local() {
+		return fmt.Errorf("%w: paths of this machine cannot be mounted there: the engine is another machine's", exec.ErrUnsupported)
+	}
+	if e.arch() != runtime.GOARCH {
+		return fmt.Errorf("%w: the engine's machine is %s, and kiln's helper is the kiln of this one, for %s", exec.ErrUnsupported, e.arch(), runtime.GOARCH)
+	}
+	if r := spec.Resources.Requests; r.CPUs > float64(e.info.NCPU) {
+		return fmt.Errorf("it requests %v cpus, and the engine's machine has %d", r.CPUs, e.info.NCPU)
+	} else if r.Memory > e.info.MemTotal {
+		return fmt.Errorf("it requests %d MiB of memory, and the engine's machine has %d", r.Memory>>20, e.info.MemTotal>>20)
+	}
+	if left := e.unenforced(spec.Resources.Limits); len(left) > 0 && !spec.Resources.BestEffort {
+		return fmt.Errorf("%w: the engine does not enforce limits of %s there: it is rootless, or its machine has no control groups for that", exec.ErrUnsupported, strings.Join(left, ", "))
+	}
+	return nil
+}
+
+// unenforced names the limits that the engine says, or is known, to leave out. Whether it
+// keeps the others the helper verifies.
+func (e *engine) unenforced(l exec.Amounts) (names []string) {
+	none := e.info.CgroupDriver == "none" || e.info.CgroupVersion != "2" && e.rootless()
+	if l.CPUs > 0 && (none || !e.info.CPUCfsQuota) {
+		names = append(names, "cpus")
+	}
+	if l.Memory > 0 && (none || !e.info.MemoryLimit) {
+		names = append(names, "memory")
+	}
+	if l.PIDs > 0 && (none || !e.info.PidsLimit) {
+		names = append(names, "pids")
+	}
+	return names
+}
+
+func (e *engine) rootless() bool { return secured(e.info.SecurityOptions, "rootless") }
+
+// secured reports whether an engine names a security option.
+func secured(options []string, name string) bool {
+	return slices.ContainsFunc(options, func(s string) bool { return s == "name="+name || strings.HasPrefix(s, "name="+name+",") })
+}
+
+// local reports whether the engine is reached through a socket of this machine.
+func (e *engine) local() bool { return strings.HasPrefix(e.DaemonHost(), "unix:") }
+
+func (e *engine) start(ctx context.Context, id string) error {
+	_, err := e.ContainerStart(ctx, containerName(id), client.ContainerStartOptions{})
+	if err != nil {
+		return fmt.Errorf("start the container: %w", err)
+	}
+	return nil
+}
+
+// remove removes a run's container, and ends what runs in it. That there is none is fine.
+func (e *engine) remove(ctx context.Context, id string) error {
+	_, err := e.ContainerRemove(ctx, containerName(id), client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
+	if err == nil || errdefs.IsNotFound(err) {
+		return nil
+	}
+	return fmt.Errorf("remove the container of run %s: %w", id, err)
+}
+
+// state returns the container of a run as it is; nil if there is none.
+func (e *engine) state(ctx context.Context, id string) (*container.State, error) {
+	result, err := e.ContainerInspect(ctx, containerName(id), client.ContainerInspectOptions{})
+	switch {
+	case errdefs.IsNotFound(err):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("ask the engine for run %s: %w", id, err)
+	case result.Container.State == nil:
+		return nil, fmt.Errorf("ask the engine for run %s: it tells no state", id)
+	}
+	return result.Container.State, nil
+}
+
+// static says why an executable could not run in a container that holds nothing else.
+func static(path string) error {
+	f, err := elf.Open(path)
+	if err != nil {
+		return fmt.Errorf("look at the helper %s: %w", path, err)
+	}
+	defer f.Close()
+	for _, p := range f.Progs {
+		if p.Type == elf.PT_INTERP {
+			return fmt.Errorf("%s cannot be the helper in containers: it is linked to libraries of this machine; build it static: CGO_ENABLED=0, or make build", path)
+		}
+	}
+	return nil
+}
+
+// down reports whether an error says that the engine was not there, as while it is
+// restarted, rather than that it refused.
+func down(err error) bool {
+	var refused *net.OpError
+	return client.IsErrConnectionFailed(err) || errors.As(err, &refused)
+}
+
+func now() time.Time { return time.Now().UTC() }
