@@ -247,3 +247,17 @@ func (e *Evictor) readLease(path, name string) (live bool, err error) {
 		e.held[id]++
 	}
 }
+
+// Settled calls f while nobody puts wares in place or removes them, and returns what it
+// says. Of a warehouse that is open for reading others may do so meanwhile.
+func (l *Local) Settled(f func() bool) (bool, error) {
+	if l.reads {
+		return f(), nil
+	}
+	var yes bool
+	err := l.flocked(unix.LOCK_SH, func() error {
+		yes = f()
+		return nil
+	})
+	return yes, err
+}

@@ -16,6 +16,6 @@ func newWarehouseCmd(a *app) *cobra.Command {
 		Args:  cobra.ArbitraryArgs,
 		RunE:  runGroup,
 	}
-	cmd.AddCommand(newWarehouseDuCmd(a), newWarehousePushCmd(a), newWarehousePullCmd(a), newWarehouseCopyCmd(a))
+	cmd.AddCommand(newWarehouseDuCmd(a), newWarehouseVerifyCmd(a), newWarehousePushCmd(a), newWarehousePullCmd(a), newWarehouseCopyCmd(a))
 	return cmd
 }
