@@ -87,7 +87,17 @@ func (f *Fileset) Open(ctx context.Context, e ListedEntry) (*os.File, error) {
 	return file, nil
 }
 
-func (f *Fileset) open(ctx context.Context, e ListedEntry) (*os.File, error) {
+// Reach opens a file of the fileset without reading it: it may be anything. Who reads
+// it compares it to what the listing says. The caller closes it.
+func (f *Fileset) Reach(e ListedEntry) (*os.File, error) {
+	file, err := f.reach(e)
+	if err != nil && !f.File {
+		err = entryError(&dir{}, e.Path, err)
+	}
+	return file, err
+}
+
+func (f *Fileset) reach(e ListedEntry) (*os.File, error) {
 	if e.Kind != KindFile {
 		return nil, fmt.Errorf("it is no file but %s", kindName(e.Kind))
 	}
@@ -98,7 +108,14 @@ func (f *Fileset) open(ctx context.Context, e ListedEntry) (*os.File, error) {
 		}
 		return nil, err
 	}
-	file := os.NewFile(uintptr(fd), e.Name())
+	return os.NewFile(uintptr(fd), e.Name()), nil
+}
+
+func (f *Fileset) open(ctx context.Context, e ListedEntry) (*os.File, error) {
+	file, err := f.reach(e)
+	if err != nil {
+		return nil, err
+	}
 	hash := sha256.New()
 	if _, err = io.Copy(hash, &contextReader{ctx, file}); err == nil && hex.EncodeToString(hash.Sum(nil)) != e.SHA256 {
 		err = fmt.Errorf("%w: its content has changed", f.bad)

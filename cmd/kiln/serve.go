@@ -7,23 +7,28 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 	"time"
 
 	"github.com/kilnbuild/kiln/internal/loopback"
+	"github.com/kilnbuild/kiln/warehouse"
 	"github.com/kilnbuild/kiln/warehouse/serve"
 	"github.com/kilnbuild/kiln/warehouse/serve/keep"
 	"github.com/spf13/cobra"
 )
 
 const serveHelp = `serve offers a warehouse to a team, until it is interrupted: over the Remote
-Execution API (gRPC), where kiln knows it as reapi://HOST:PORT and Bazel as
---remote_cache=grpc://HOST:PORT, and over HTTP, all on one port. When it listens it
-prints the address on stdout; what happens is told on stderr.
+Execution API (gRPC) and over HTTP, all on one port. To kiln it is grpc://HOST:PORT,
+with TLS reapi://HOST:PORT, where wares travel file by file, or ca+http://HOST:PORT, where
+they travel packed; Bazel takes it as --remote_cache. When it listens it prints the
+address on stdout; what happens is told on stderr.
 
-What clients hand in is kept in a directory of its own, never larger than --max-size:
-what was used longest ago goes first. Nobody need believe the server: clients verify
-every byte, and memos are signed by who made them.
+It offers the wares of this machine's warehouse, as they come and go, and its memos,
+signed with this machine's key (kiln key), unless --no-local is given. What clients hand
+in is kept beside them, in a directory that is never larger than --max-size: what was
+used longest ago goes first. Nobody need believe the server: clients verify every byte,
+and memos are signed by who made them.
 
 It listens on this machine alone unless --listen says otherwise. For others it wants
 TLS, and tokens or client certificates to know them by. A file of tokens has lines
@@ -39,6 +44,7 @@ type serveFlags struct {
 	listen   string
 	maxSize  sizeValue
 	insecure bool
+	noLocal  bool
 }
 
 func newServeCmd(a *app) *cobra.Command {
@@ -54,6 +60,7 @@ func newServeCmd(a *app) *cobra.Command {
 	flags.StringVar(&f.listen, "listen", "localhost:9092", "HOST:PORT, or :PORT for all addresses of this machine")
 	flags.StringVar(&f.Dir, "dir", "", "where what clients hand in is kept (default serve below kiln's data directory)")
 	flags.Var(&f.maxSize, "max-size", "how much that may be on disk")
+	flags.BoolVar(&f.noLocal, "no-local", false, "do not offer the wares and memos of this machine")
 	flags.BoolVar(&f.ReadOnly, "read-only", false, "take nothing, whoever asks")
 	flags.StringVar(&f.Tokens, "token-file", "", "let in who has a token that this file lists")
 	flags.StringVar(&f.Cert, "tls-cert", "", "certificate of the server, PEM")
@@ -97,6 +104,11 @@ func (a *app) serve(ctx context.Context, f *serveFlags) error {
 	if err != nil {
 		return err
 	}
+	closeLocal, err := a.offerLocal(f)
+	if err != nil {
+		return err
+	}
+	defer closeLocal()
 	f.MaxBytes, f.Version = int64(f.maxSize), version
 	f.Log = func(line string) { fmt.Fprintln(a.stderr, "kiln:", harmlessName(line)) }
 	s, err := serve.New(f.Options)
@@ -111,6 +123,33 @@ func (a *app) serve(ctx context.Context, f *serveFlags) error {
 		return errors.Join(err, s.Close())
 	}
 	return errors.Join(a.serveOn(ctx, s, l), s.Close())
+}
+
+// offerLocal opens what this machine has. It may be read-only, and is only read.
+func (a *app) offerLocal(f *serveFlags) (closeIt func(), err error) {
+	if f.noLocal {
+		return func() {}, nil
+	}
+	base, err := homePath("KILN_DATA_HOME", "XDG_DATA_HOME", ".local/share")
+	if err != nil {
+		return nil, err
+	}
+	if f.Local, err = warehouse.OpenReader(filepath.Join(base, "warehouse")); err != nil {
+		return nil, err
+	}
+	c, err := a.configuration()
+	if err != nil {
+		return nil, err
+	}
+	if _, f.Secret, err = keys(c); err != nil {
+		return nil, err
+	}
+	if f.Secret == nil {
+		fmt.Fprintln(a.stderr, "kiln: memos of this machine are not offered: there is no key to sign them with (kiln key new makes one)")
+	} else if f.Memos, err = warehouse.OpenMemos(filepath.Join(base, "memo")); err != nil {
+		return nil, err
+	}
+	return func() { f.Local.Close() }, nil
 }
 
 // shutdownTime is how long transfers under way may take once the server is to end.

@@ -50,6 +50,9 @@ func (s *Server) action(ctx context.Context, instance string, action remote.Dige
 			err = keep.ErrMissing
 		}
 	}
+	if errors.Is(err, keep.ErrMissing) {
+		data, err = s.localAction(ctx, action)
+	}
 	if err == nil || errors.Is(err, keep.ErrMissing) {
 		s.metrics.found("action", err == nil, 1)
 	}

@@ -52,31 +52,42 @@ func (s *Server) hasSum(sum keep.Sum, size int64) bool {
 		return size <= 0
 	}
 	n, ok := s.store.Has(sum)
-	return ok && (size == anySize || size == n)
+	return ok && (size == anySize || size == n) || s.hasLocal(sum)
 }
 
 // open opens what a digest names. The error matches keep.ErrMissing if it is not there.
-func (s *Server) open(d remote.Digest) (*content, error) {
+func (s *Server) open(ctx context.Context, d remote.Digest) (*content, error) {
 	sum, err := sumOf(d)
 	if err != nil {
 		return nil, err
 	}
-	return s.openSum(sum, d.Size)
+	return s.openSum(ctx, sum, d.Size)
 }
 
-func (s *Server) openSum(sum keep.Sum, size int64) (*content, error) {
+func (s *Server) openSum(ctx context.Context, sum keep.Sum, size int64) (*content, error) {
 	if sum == emptySum && size <= 0 {
-		return &content{ReaderAt: bytes.NewReader(nil), sum: sum, checked: true, close: func() error { return nil }}, nil
+		return ofBytes(sum, nil), nil
 	}
 	o, err := s.store.Open(sum)
 	if err == nil && size != anySize && size != o.Bytes {
 		o.Close()
 		err = keep.ErrMissing
 	}
+	if errors.Is(err, keep.ErrMissing) {
+		return s.openLocal(ctx, sum, size)
+	}
 	if err != nil {
 		return nil, err
 	}
 	return &content{ReaderAt: o, size: o.Bytes, sum: sum, checked: o.Checked, good: o.Good, bad: o.Bad, close: o.Close}, nil
+}
+
+// ofBytes is content that is in memory and known to be right.
+func ofBytes(sum keep.Sum, data []byte) *content {
+	return &content{
+		ReaderAt: bytes.NewReader(data), size: int64(len(data)), sum: sum,
+		checked: true, close: func() error { return nil },
+	}
 }
 
 // pieceSize is how much of a content is read and sent at a time, in bytes.
@@ -165,7 +176,7 @@ func (c *content) bytes(ctx context.Context) ([]byte, error) {
 
 // load returns what a digest names, if it is at most limit bytes.
 func (s *Server) load(ctx context.Context, d remote.Digest, limit int64) ([]byte, error) {
-	c, err := s.open(d)
+	c, err := s.open(ctx, d)
 	if err != nil {
 		return nil, err
 	}

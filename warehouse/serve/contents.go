@@ -26,6 +26,7 @@ func (s *Server) findMissing(ctx context.Context, r *remote.FindMissingBlobsRequ
 	if err := function(r.Function); err != nil {
 		return nil, err
 	}
+	s.look(ctx)
 	resp := new(remote.FindMissingBlobsResponse)
 	for _, d := range r.Digests {
 		there, err := s.has(d)

@@ -15,8 +15,11 @@ import (
 	"time"
 
 	"golang.org/x/net/netutil"
+	"golang.org/x/sync/singleflight"
 
+	"github.com/kilnbuild/kiln/warehouse"
 	"github.com/kilnbuild/kiln/warehouse/reapi/grpc"
+	"github.com/kilnbuild/kiln/warehouse/seal"
 	"github.com/kilnbuild/kiln/warehouse/serve/keep"
 )
 
@@ -25,6 +28,13 @@ type Options struct {
 	Dir      string // of what clients hand in; no other server may use it
 	MaxBytes int64  // how much that may be on disk, at most
 	ReadOnly bool   // nobody may hand anything in
+
+	// Local is the warehouse of this machine, whose wares are offered, also where it can
+	// only be read; nil: none are. Memos are those of this machine, offered sealed by
+	// Secret; without either none are.
+	Local  *warehouse.Local
+	Memos  *warehouse.Memos
+	Secret *seal.Secret
 
 	// Tokens is a file of tokens, which ParseTokens reads; "": none are asked for.
 	Tokens string
@@ -50,6 +60,11 @@ type Server struct {
 	access  atomic.Pointer[access]
 	metrics *metrics
 	uploads uploads
+	local   *local // nil: nothing of this machine is offered
+	life    context.Context
+	end     context.CancelFunc
+	packing singleflight.Group // by hash
+	packers chan struct{}
 	http    *http.Server
 	loop    bool // it listens on this machine's own addresses alone
 }
@@ -63,12 +78,13 @@ const (
 	maxHeader      = 64 << 10               // bytes
 	headerTimeout  = 10 * time.Second       // also of a TLS handshake
 	idleTimeout    = 5 * time.Minute
+	maxPackers     = 2           // wares that are packed at once
 	stallTimeout   = time.Minute // how long a transfer may stand still
 )
 
 // New makes a server and opens what it keeps. The caller calls Close.
 func New(o Options) (*Server, error) {
-	s := &Server{o: o, metrics: newMetrics()}
+	s := &Server{o: o, metrics: newMetrics(), packers: make(chan struct{}, maxPackers)}
 	s.log.f = o.Log
 	if err := s.Reload(); err != nil {
 		return nil, err
@@ -77,9 +93,27 @@ func New(o Options) (*Server, error) {
 	if s.store, err = keep.Open(o.Dir, o.MaxBytes); err != nil {
 		return nil, err
 	}
-	s.uploads.store = s.store
+	s.life, s.end = context.WithCancel(context.Background())
+	if o.Local != nil {
+		s.local = newLocal(o.Local, nil)
+		if o.Secret != nil {
+			s.local.memos = o.Memos
+		}
+		go s.look(s.life)
+	}
 	s.http = s.newHTTP()
 	return s, nil
+}
+
+// look looks what is new in the local warehouse. For the first time that takes a while
+// if it is large, and who asks meanwhile waits.
+func (s *Server) look(ctx context.Context) {
+	if s.local == nil {
+		return
+	}
+	if err := s.local.refresh(ctx); err != nil && ctx.Err() == nil {
+		s.log.printf("look at the local warehouse: %v", err)
+	}
 }
 
 func (s *Server) newHTTP() *http.Server {
@@ -138,6 +172,7 @@ func (s *Server) Shutdown(ctx context.Context) error { return s.http.Shutdown(ct
 // Close ends everything at once.
 func (s *Server) Close() error {
 	err := s.http.Close()
+	s.end()
 	s.uploads.drop()
 	return errors.Join(err, s.store.Close())
 }

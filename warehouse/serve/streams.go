@@ -35,7 +35,7 @@ func (s *Server) read(ctx context.Context, call *grpc.ServerCall) error {
 }
 
 func (s *Server) sendContent(ctx context.Context, call *grpc.ServerCall, name remote.Resource, offset, limit int64) error {
-	c, err := s.open(name.Digest)
+	c, err := s.open(ctx, name.Digest)
 	s.metrics.found("object", err == nil, 1)
 	if err != nil {
 		return err

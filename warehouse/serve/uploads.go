@@ -11,12 +11,11 @@ import (
 // uploads are those that ended early. Who asks how far one got, and goes on, need not
 // begin anew. They take room, and go first when there is none.
 type uploads struct {
-	store *keep.Store
-	mu    sync.Mutex
-	by    map[string]*upload // by resource
+	mu sync.Mutex
+	by map[string]*unfinished // by resource
 }
 
-type upload struct {
+type unfinished struct {
 	*keep.Writer
 	timer *time.Timer
 }
@@ -35,9 +34,9 @@ func (u *uploads) put(resource string, w *keep.Writer) {
 		return
 	}
 	if u.by == nil {
-		u.by = map[string]*upload{}
+		u.by = map[string]*unfinished{}
 	}
-	u.by[resource] = &upload{w, time.AfterFunc(uploadsKept, func() {
+	u.by[resource] = &unfinished{w, time.AfterFunc(uploadsKept, func() {
 		if w := u.take(resource); w != nil {
 			w.Abort()
 		}

@@ -25,17 +25,25 @@ func (s *Server) web() http.Handler {
 	mux.HandleFunc("PUT /ac/{hash}", s.webPutAction)
 	mux.HandleFunc("GET /cas/{hash}", s.webGet)
 	mux.HandleFunc("PUT /cas/{hash}", s.webPut)
+	mux.HandleFunc("GET /memo/{shard}/{hash}", s.webGetMemo)
+	mux.HandleFunc("PUT /memo/{shard}/{hash}", s.webPutMemo)
+	mux.HandleFunc("GET /{a}/{b}/{hash}", s.webGetWare)
+	mux.HandleFunc("PUT /{a}/{b}/{hash}", s.webPutWare)
 	return mux
 }
 
 func (s *Server) front(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	rpc, web := "grpc", "http"
+	if r.TLS != nil {
+		rpc, web = "grpcs", "https"
+	}
 	fmt.Fprintf(w, `kiln %s serves a warehouse here.
 
-kiln:   the warehouse reapi://%s (its files) or ca+http://%[2]s (packed wares)
-Bazel:  --remote_cache=grpc://%[2]s or --remote_cache=http://%[2]s
+kiln:   the warehouse %s://%s (file by file) or ca+%s://%[3]s (packed wares)
+Bazel:  --remote_cache=%[2]s://%[3]s or --remote_cache=%[4]s://%[3]s
 People: /metrics, /healthz
-`, s.o.Version, r.Host)
+`, s.o.Version, rpc, r.Host, web)
 }
 
 // webDigest reads the hash that a path ends with.
@@ -57,7 +65,7 @@ func (s *Server) webGet(w http.ResponseWriter, r *http.Request) {
 
 // webContent answers with a content, or the part of it that is asked for.
 func (s *Server) webContent(w http.ResponseWriter, r *http.Request, sum keep.Sum) error {
-	c, err := s.openSum(sum, anySize)
+	c, err := s.openSum(r.Context(), sum, anySize)
 	s.metrics.found("object", err == nil, 1)
 	if err != nil {
 		return err

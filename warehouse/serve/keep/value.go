@@ -8,7 +8,7 @@ import (
 )
 
 // MaxValue is how large a value may be, in bytes.
-const MaxValue = 4 << 20
+const MaxValue = 16 << 20
 
 // Value returns the value of a name. The error matches ErrMissing when there is none,
 // or what is there was not written whole before the power went.
