@@ -114,11 +114,7 @@ type Resources struct {
 }
 
 // Amounts of what a machine has. 0: not said.
-type Amounts struct {
-	CPUs   float64 `json:"cpus,omitempty"`   // cores
-	Memory int64   `json:"memory,omitempty"` // bytes
-	PIDs   int64   `json:"pids,omitempty"`   // processes and threads
-}
+type Amounts = formula.Amounts
 
 // RunStatus is where a run is.
 type RunStatus string

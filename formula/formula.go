@@ -95,6 +95,8 @@ type Step struct {
 	Cwd       string        // absolute; "/" unless set
 	User      string        // "uid" or "uid:gid", decimal; "0:0" unless set
 	Network   bool          // it may use the machine's network, if the person allows it
+	Resources Resources     // what it may use at most; no part of its key
+	Runner    string        // where it runs; "": as the person says. No part of its key
 	Sensitive bool          // an input or the action was made from a sensitive value
 	Range     hcl.Range     // of the block's header
 }

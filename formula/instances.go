@@ -249,6 +249,7 @@ func (s *scope) make(b *stepBlock, f *stepFields, i *instance, shared []StepOutp
 	step.Outputs = inner.outputs(f, step.Inputs, shared)
 	step.Timeout, step.Cwd, step.User = f.timeout.get(&inner), f.cwd.get(&inner), f.user.get(&inner)
 	step.Network = f.network.get(&inner)
+	step.Resources, step.Runner = f.resources.get(&inner), f.runner.get(&inner)
 	step.DependsOn = f.dependsOn
 	step.Sensitive = inner.sensitive
 	return inner

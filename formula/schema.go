@@ -24,7 +24,7 @@ var schemas = map[string]blockSchema{
 	}},
 	"step": {labels: 1, attributes: []string{
 		"inputs", "env", "exec", "script", "interpreter", "outputs", "for_each", "depends_on", "timeout", "cwd", "user",
-		"network", "on_error", "echo",
+		"network", "on_error", "echo", "resources", "runner",
 	}},
 	"warehouse": {labels: 1, attributes: []string{"url"}, required: []string{"url"}},
 	"function": {labels: 1, attributes: []string{

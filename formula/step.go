@@ -43,6 +43,8 @@ type stepFields struct {
 	network   field[bool]
 	echo      field[bool]
 	onError   field[bool] // go on
+	resources field[Resources]
+	runner    field[string]
 	dependsOn []string
 }
 
@@ -66,6 +68,8 @@ func (s *scope) fields(b *stepBlock) *stepFields {
 	f.user = textField(s, b.attr("user"), "0:0", (*scope).user)
 	f.network, f.echo = s.flag(b.attr("network")), s.flag(b.attr("echo"))
 	f.onError = textField(s, b.attr("on_error"), false, (*scope).onError)
+	f.resources = s.resources(b.attr("resources"))
+	f.runner = textField(s, b.attr("runner"), "", (*scope).runner)
 	f.dependsOn = s.m.dependsOn(b)
 	return f
 }

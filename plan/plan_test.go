@@ -169,6 +169,8 @@ func TestStepKey(t *testing.T) {
 		"range":     func(s *formula.Step) { s.Range.Start.Line = 7 },
 		"env order": func(s *formula.Step) { slices.Reverse(s.Env) },
 		"root mode": func(s *formula.Step) { s.Inputs[0].Mode = formula.ReadOnly },
+		"runner":    func(s *formula.Step) { s.Runner = "docker" },
+		"limits":    func(s *formula.Step) { s.Resources.Limits.CPUs = 1 },
 		"sensitive": func(s *formula.Step) { s.Sensitive = true },
 	}
 	for name, change := range same {

@@ -16,6 +16,33 @@ step "b" {
   user    = "1:2:3" # ERROR: Invalid user
 }
 
+step "resources" {
+  inputs = { "/" = ware.base }
+  exec   = ["true"]
+  runner = "My Cluster" # ERROR: Invalid runner
+  resources = {
+    cpus   = 0     # ERROR: Invalid amount
+    memory = "1GB" # ERROR: Invalid amount of memory
+    pids   = 1.5   # ERROR: Invalid amount
+    disk   = 1     # ERROR: Unknown attribute
+    requests = {
+      cpus = "two" # ERROR: Wrong type
+    }
+  }
+}
+
+step "requests" {
+  inputs    = { "/" = ware.base }
+  exec      = ["true"]
+  resources = { cpus = 1, requests = { cpus = 2 } } # ERROR: More requested than allowed
+}
+
+step "amounts" {
+  inputs    = { "/" = ware.base }
+  exec      = ["true"]
+  resources = "much" # ERROR: Wrong type
+}
+
 step "c" {
   inputs  = { "/" = ware.base }
   exec    = ["true"]

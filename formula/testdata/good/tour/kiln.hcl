@@ -80,7 +80,9 @@ step "build" {
     lua  = "/out/"
     docs = { path = "/src/doc", packtype = "tar", filters = "uid=keep" }
   }
-  timeout = "10m"
+  timeout   = "10m"
+  resources = { cpus = 2, memory = "1GiB", pids = 512, requests = { cpus = 0.5 } }
+  runner    = "container"
 }
 
 step "test" {
