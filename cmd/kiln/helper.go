@@ -25,6 +25,9 @@ func newHelperCmd(*app) *cobra.Command {
 		DisableFlagParsing: true,
 		Args:               cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 2 && args[0] == delegate.Install {
+				return inside.Install(args[1])
+			}
 			p, err := delegate.Parse(args)
 			if err != nil {
 				return err

@@ -36,8 +36,12 @@ const (
 	Warehouse   = Dir + "/warehouse" // a local warehouse of the helper's own
 )
 
-// Verb is kiln's verb that is the helper.
-const Verb = "helper"
+// Verb is kiln's verb that is the helper. "kiln helper Install PATH" copies the executable
+// to PATH, for a container whose image does not have it.
+const (
+	Verb    = "helper"
+	Install = "install"
+)
 
 // A Payload says what a helper is to do. Nothing in it is secret: what the helper needs
 // to be let into a warehouse comes in its environment, which the command does not get.

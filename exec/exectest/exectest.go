@@ -34,6 +34,7 @@ type Environment struct {
 // Capabilities are what environments differ in.
 type Capabilities struct {
 	Wares    bool     // inputs at ports, and outputs
+	Watched  bool     // read-only inputs are not protected: a run whose command writes to one fails
 	Split    bool     // stdout and stderr are kept apart
 	User     bool     // commands run as any user
 	Image    bool     // an image that nobody has is found missing, as a reason

@@ -34,6 +34,14 @@ func inputsAndOutputs(s *suite) {
 		s.refuses(j)
 		return
 	}
+	if s.Can.Watched {
+		run := s.do(j)
+		s.ended(run, exec.RunFailed, exec.ReasonInput)
+		if !strings.Contains(run.Message, "/in/ro") {
+			s.Errorf("the input is not named: %s", run.Message)
+		}
+		j.Command[2] = strings.Replace(j.Command[2], "if echo x", "if false && echo x", 1)
+	}
 	run := s.do(j)
 	s.ended(run, exec.RunSucceeded, "")
 	if stdout, _ := s.logs(run.ID); stdout != "hello\nhello\n" {

@@ -1,0 +1,89 @@
+package kubernetes
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"runtime"
+	"sync"
+
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/kilnbuild/kiln/exec"
+	"github.com/kilnbuild/kiln/exec/delegate"
+	"github.com/kilnbuild/kiln/pack"
+	"github.com/kilnbuild/kiln/pack/image"
+	"github.com/kilnbuild/kiln/warehouse"
+)
+
+// A push is of one image, which several runs may wait for.
+type push struct {
+	once sync.Once
+	ref  string
+	err  error
+}
+
+// images returns the image of a run's container, and the one that its helper comes from if it
+// is not in that.
+func (r *Runner) images(ctx context.Context, spec exec.JobSpec) (main, helper string, err error) {
+	if spec.Image == "" {
+		main, err = r.image(ctx, spec.Root)
+		return main, "", err
+	}
+	helper, err = r.image(ctx, warehouse.WareID{})
+	return spec.Image, helper, err
+}
+
+// image pushes the image of a root ware with the helper in it, or of the helper alone, once,
+// and returns its name by digest.
+func (r *Runner) image(ctx context.Context, root warehouse.WareID) (string, error) {
+	r.mu.Lock()
+	p := r.pushed[root.String()]
+	if p == nil {
+		p = &push{}
+		r.pushed[root.String()] = p
+	}
+	r.mu.Unlock()
+	p.once.Do(func() { p.ref, p.err = r.push(ctx, root) })
+	if p.err != nil { // the next run tries again
+		r.mu.Lock()
+		if r.pushed[root.String()] == p {
+			delete(r.pushed, root.String())
+		}
+		r.mu.Unlock()
+	}
+	return p.ref, p.err
+}
+
+func (r *Runner) push(ctx context.Context, root warehouse.WareID) (string, error) {
+	helper, err := r.helperWare(ctx)
+	if err != nil {
+		return "", err
+	}
+	layers := []image.Layer{{Ware: helper, Path: "/kiln"}}
+	if !root.IsZero() {
+		layers = []image.Layer{{Ware: root, Path: "/"}, {Ware: helper, Path: delegate.HelperPath}}
+	}
+	img, err := image.Make(ctx, r.Local, r.CacheDir, image.Spec{
+		Layers: layers, Platform: "linux/" + runtime.GOARCH, Config: v1.ImageConfig{},
+	})
+	if err != nil {
+		return "", err
+	}
+	if err := img.Push(ctx, r.Images+":"+img.Digest.Encoded(), nil); err != nil {
+		return "", err
+	}
+	return r.Images + "@" + img.Digest.String(), nil
+}
+
+// helperWare is the helper's executable as a ware.
+func (r *Runner) helperWare(ctx context.Context) (warehouse.WareID, error) {
+	if _, err := os.Stat(r.Helper); err != nil {
+		return warehouse.WareID{}, fmt.Errorf("kiln's helper: %w", err)
+	}
+	rec, err := pack.Ingest(ctx, r.Local, r.Helper, pack.Options{})
+	if err != nil {
+		return warehouse.WareID{}, fmt.Errorf("kiln's helper: %w", err)
+	}
+	return rec.ID, nil
+}

@@ -1,0 +1,110 @@
+package kubernetes
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/kilnbuild/kiln/exec"
+	"github.com/kilnbuild/kiln/exec/delegate"
+	"github.com/kilnbuild/kiln/warehouse"
+)
+
+// settle takes the result of a run that has ended, writes its record and deletes what was
+// made for it. Where it is interrupted, the next process begins again.
+func (k *carrier) settle(ctx context.Context, s state) error {
+	k.finishLog(ctx)
+	if s.result != nil && !s.result.Ware.IsZero() {
+		k.unfold(ctx, &s)
+	}
+	if err := k.fetch(ctx, &s); err != nil {
+		s.RunStatus, s.reason, s.message, s.result = exec.RunFailed, exec.ReasonOutput, err.Error(), nil
+	}
+	if s.exit != nil && s.result != nil && s.result.ExitCode != nil {
+		if err := k.r.Registry.WriteExit(k.run.ID, *s.result.ExitCode, s.result.Signal); err != nil {
+			return err
+		}
+	}
+	run, err := k.r.Registry.Update(k.run.ID, func(r *exec.Run) { k.record(r, s) })
+	if err != nil {
+		return err
+	}
+	k.run = run
+	// What cannot be deleted now goes when its time to live is up.
+	return k.c.Delete(context.WithoutCancel(ctx), k.handle.job(), false)
+}
+
+// record writes how a run ended.
+func (k *carrier) record(r *exec.Run, s state) {
+	offline := r.Offline
+	if s.result != nil {
+		s.result.Apply(r)
+		if r.Offline != exec.OfflineEnforced {
+			r.Offline = offline
+		}
+	} else if s.exit != nil {
+		if !s.exit.StartedAt.IsZero() {
+			r.Started = s.exit.StartedAt.UTC()
+		}
+		r.Ended = s.exit.FinishedAt.UTC()
+	}
+	r.Status, r.Reason, r.Message = s.RunStatus, s.reason, s.message
+	if r.Status != exec.RunSucceeded {
+		r.Outputs = nil
+	}
+	if r.Reason == exec.ReasonOutOfMemory && s.result == nil && s.exit != nil && s.exit.ExitCode != 0 {
+		r.Signal = 9
+	}
+	if r.Ended.IsZero() {
+		r.Ended = time.Now().UTC()
+	}
+}
+
+// unfold reads a result that was too large for where results go.
+func (k *carrier) unfold(ctx context.Context, s *state) {
+	result, err := k.resultWare(ctx, s.result.Ware)
+	if err != nil {
+		*s = failed(exec.ReasonOutput, "its result, %s: %v", s.result.Ware, err)
+		return
+	}
+	*s = state{exit: s.exit, result: &result, RunStatus: result.Status, reason: result.Reason, message: result.Message}
+}
+
+func (k *carrier) resultWare(ctx context.Context, id warehouse.WareID) (delegate.Result, error) {
+	store, err := k.r.open(ctx)
+	if err != nil {
+		return delegate.Result{}, err
+	}
+	rec, err := store.Get(ctx, id, k.r.Local, warehouse.Transfer{})
+	if err != nil {
+		return delegate.Result{}, err
+	}
+	text, err := os.ReadFile(k.r.Local.Fileset(rec))
+	if err != nil {
+		return delegate.Result{}, err
+	}
+	return delegate.Decode(text, k.run.ID)
+}
+
+// fetch brings the outputs of a run that succeeded into this machine's warehouse, so that
+// they can be what others count on.
+func (k *carrier) fetch(ctx context.Context, s *state) error {
+	if s.RunStatus != exec.RunSucceeded || s.result == nil || len(s.result.Outputs) == 0 {
+		return nil
+	}
+	store, err := k.r.open(ctx)
+	if err != nil {
+		return err
+	}
+	for _, name := range sortedNames(s.result.Outputs) {
+		id := s.result.Outputs[name]
+		if k.r.Local.Has(id) {
+			continue
+		}
+		if _, err := store.Get(ctx, id, k.r.Local, warehouse.Transfer{}); err != nil {
+			return fmt.Errorf("output %s: fetch ware %s from %s: %w", name, id, store, err)
+		}
+	}
+	return nil
+}
