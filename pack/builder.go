@@ -145,7 +145,7 @@ func (b *Builder) Commit() (warehouse.Record, error) {
 	}
 	r := b.result(&b.root.dir, b.root.single)
 	if want := b.o.Want; !want.IsZero() && r.ID != want {
-		return warehouse.Record{}, fmt.Errorf("it is the ware %s: %w", r.ID, warehouse.ErrMismatch)
+		return warehouse.Record{}, fmt.Errorf("it gives the ware %s: %w", r.ID, warehouse.ErrMismatch)
 	}
 	rec := b.record(r, &b.root.dir)
 	if b.o.Visit != nil {

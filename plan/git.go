@@ -4,14 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/kilnbuild/kiln/formula"
+	"github.com/kilnbuild/kiln/internal/retry"
 	"github.com/kilnbuild/kiln/pack"
 	"github.com/kilnbuild/kiln/pack/git"
 	"github.com/kilnbuild/kiln/plan/gitremote"
@@ -150,28 +153,31 @@ func (g *gitFetch) open(ctx context.Context, name string) (repo *git.Repo, id gi
 func (g *gitFetch) remote(ctx context.Context, rawURL, name string) (*git.Repo, git.ID, error) {
 	o := g.remoteOptions()
 	g.cached = append(g.cached, rawURL)
-	for try := 1; ; try++ {
-		repo, id, err := gitremote.Open(ctx, rawURL, name, o)
-		var passing *gitremote.TemporaryError
-		switch {
-		case errors.Is(err, gitremote.ErrOffline):
-			return nil, "", fmt.Errorf("fetching %s needs the network, which --offline forbids", redactURL(rawURL))
-		case err == nil || ctx.Err() != nil || !errors.As(err, &passing) || try == downloadTries:
-			return repo, id, err
+	var repo *git.Repo
+	var id git.ID
+	err := g.src.retry().Do(ctx, func() (err error) {
+		repo, id, err = gitremote.Open(ctx, rawURL, name, o)
+		if passing := (*gitremote.TemporaryError)(nil); errors.As(err, &passing) {
+			return retry.After(err, passing.After)
 		}
-		if err := pauseTimer(ctx, pauseFor(try, retryAfter{err, passing.After})); err != nil {
-			return nil, "", err
-		}
+		return retry.Final(err)
+	})
+	if errors.Is(err, gitremote.ErrOffline) {
+		err = fmt.Errorf("fetching %s needs the network, which --offline forbids", redactURL(rawURL))
 	}
+	return repo, id, err
 }
+
+// gitStall is how long a server of git may be silent: it may have a pack to make.
+const gitStall = 60 * time.Second
 
 func (g *gitFetch) remoteOptions() gitremote.Options {
 	o := gitremote.Options{
 		Dir: filepath.Join(g.src.o.CacheDir, "git"), Client: g.src.o.HTTPClient, Offline: g.src.o.Offline,
-		MaxBytes: g.src.o.MaxDownload, Stall: stallTime, Progress: g.src.report(g.w.Addr, PhaseFetch),
+		MaxBytes: g.src.o.MaxDownload, Stall: gitStall, Progress: g.src.report(g.w.Addr, PhaseFetch),
 	}
 	if o.Client == nil {
-		o.Client = newHTTPClient()
+		o.Client = &http.Client{Transport: newTransport()}
 	}
 	if o.MaxBytes == 0 {
 		o.MaxBytes = DefaultMaxDownload

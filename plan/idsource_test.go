@@ -10,8 +10,8 @@ import (
 	"github.com/kilnbuild/kiln/warehouse"
 )
 
-// packed makes a ware of one symlink, which a tar id does not cover.
-func packed(t *testing.T, pr *project, target string) warehouse.Record {
+// linkWare makes a ware of one symlink, which a tar id does not cover.
+func linkWare(t *testing.T, pr *project, target string) warehouse.Record {
 	t.Helper()
 	dir := t.TempDir()
 	if err := os.Symlink(target, dir+"/x"); err != nil {
@@ -31,7 +31,7 @@ func packed(t *testing.T, pr *project, target string) warehouse.Record {
 // same id until it is told to take it.
 func TestResolveTarID(t *testing.T) {
 	pr := newProject(t, map[string]formula.Source{})
-	first := packed(t, pr, "/etc/passwd")
+	first := linkWare(t, pr, "/etc/passwd")
 	pr.formula.Wares = append(pr.formula.Wares, &formula.Ware{Addr: "ware.x", Dir: pr.dir, Source: formula.Source{Kind: formula.SourceID, ID: first.ID.String()}})
 	p, changes := pr.resolve()
 	if p.Wares["ware.x"] != first.ID || len(changes) != 1 {
@@ -48,7 +48,7 @@ func TestResolveTarID(t *testing.T) {
 	if err := pr.Warehouse.Remove(first.ID); err != nil {
 		t.Fatal(err)
 	}
-	second := packed(t, pr, "/etc/shadow")
+	second := linkWare(t, pr, "/etc/shadow")
 	if second.ID != first.ID || second.Tree == first.Tree {
 		t.Fatalf("%+v, %+v", first, second)
 	}
@@ -65,7 +65,7 @@ func TestResolveTarID(t *testing.T) {
 // TestResolveIDFilters gives one id under three filters three wares, each made once.
 func TestResolveIDFilters(t *testing.T) {
 	pr := newProject(t, map[string]formula.Source{})
-	base := packed(t, pr, "target")
+	base := linkWare(t, pr, "target")
 	add := func(addr, filters string) {
 		pr.formula.Wares = append(pr.formula.Wares, &formula.Ware{Addr: addr, Dir: pr.dir, Source: formula.Source{Kind: formula.SourceID, ID: base.ID.String(), Filters: filters}})
 	}

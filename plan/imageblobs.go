@@ -86,40 +86,30 @@ func (b *imageBlobs) forget(d digest.Digest) { os.Remove(b.path(d)) }
 
 // fetch brings a blob into the cache.
 func (b *imageBlobs) fetch(ctx context.Context, d v1.Descriptor, progress progressFunc) error {
-	var dl *download
-	var err error
+	keep := func(dl *download) error { return b.keep(dl, d.Digest) }
 	if isManifest(d) {
-		dl, err = b.registry.manifest(ctx, d.Digest.String(), d.Digest)
-	} else {
-		dl, err = b.registry.blob(ctx, d, progress)
+		return b.registry.manifest(ctx, d.Digest.String(), d.Digest, keep)
 	}
-	if err != nil {
-		return err
-	}
-	return b.keep(dl, d.Digest)
+	return b.registry.blob(ctx, d, progress, keep)
 }
 
 // keep puts what was fetched into its place. Another kiln may have done so meanwhile:
 // the bytes are the same.
 func (b *imageBlobs) keep(dl *download, d digest.Digest) error {
-	err := os.Rename(dl.file.Name(), b.path(d))
-	dl.file.Close()
-	return err
+	return os.Rename(dl.file.Name(), b.path(d))
 }
 
 // resolve asks the registry what a tag names, and keeps it.
-func (b *imageBlobs) resolve(ctx context.Context, tag string) (v1.Descriptor, error) {
-	dl, err := b.registry.manifest(ctx, tag, "")
-	if err != nil {
-		return v1.Descriptor{}, err
-	}
-	info, err := dl.file.Stat()
-	if err != nil {
-		dl.remove()
-		return v1.Descriptor{}, err
-	}
-	d := v1.Descriptor{Digest: digest.NewDigestFromEncoded(digest.SHA256, dl.sha256), Size: info.Size()}
-	return d, b.keep(dl, d.Digest)
+func (b *imageBlobs) resolve(ctx context.Context, tag string) (d v1.Descriptor, err error) {
+	err = b.registry.manifest(ctx, tag, "", func(dl *download) error {
+		info, err := dl.file.Stat()
+		if err != nil {
+			return err
+		}
+		d = v1.Descriptor{Digest: digest.NewDigestFromEncoded(digest.SHA256, dl.sha256), Size: info.Size()}
+		return b.keep(dl, d.Digest)
+	})
+	return d, err
 }
 
 // isManifest tells what registries give as a manifest from what they give as a blob.

@@ -4,44 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"strings"
 
 	"github.com/kilnbuild/kiln/formula"
 	"github.com/kilnbuild/kiln/pack/git"
 	"github.com/kilnbuild/kiln/plan/workspace"
 	"github.com/kilnbuild/kiln/warehouse"
+	"github.com/kilnbuild/kiln/warehouse/packed"
+	"github.com/kilnbuild/kiln/warehouse/stores"
 )
-
-// A warehouse address is where packed wares can be fetched, as warpforge and rio write
-// it: a URL of one packed ware, or with "ca+" before it, of a directory in which each
-// lies under its hash.
-
-// packedURL returns where the ware id lies according to a warehouse address.
-func packedURL(addr string, id warehouse.WareID) (string, error) {
-	scheme, rest, ok := strings.Cut(addr, "://")
-	if !ok {
-		return "", fmt.Errorf("%s is no warehouse address, which is a URL", redactURL(addr))
-	}
-	byContent := false
-	if inner, ca := strings.CutPrefix(scheme, "ca+"); ca {
-		scheme, byContent = inner, true
-	}
-	switch scheme {
-	case "s3": // as warpforge does: buckets that can be read are read over https
-		scheme = "https"
-	case "http", "https", "file":
-	default:
-		return "", fmt.Errorf("kiln fetches from no %s:// address", scheme)
-	}
-	if !byContent {
-		return scheme + "://" + rest, nil
-	}
-	if len(id.Hash) < 7 {
-		return "", fmt.Errorf("the hash of %s is too short to be found by", id)
-	}
-	return scheme + "://" + strings.TrimSuffix(rest, "/") + "/" + id.Hash[:3] + "/" + id.Hash[3:6] + "/" + url.PathEscape(id.Hash), nil
-}
 
 // where returns the warehouse addresses to try for s, which has an id: this machine's
 // workspaces first.
@@ -118,29 +89,32 @@ func joined(errs []error) error {
 	return err
 }
 
+// fetchFrom brings the ware s.id from a warehouse address.
 func (src *sources) fetchFrom(ctx context.Context, s *source, addr string) error {
 	if s.id.Packtype == git.Packtype {
 		return src.fetchCommit(ctx, s, addr)
 	}
-	at, err := packedURL(addr, s.id)
+	if err := offlineError(src.o.Offline, strings.TrimPrefix(addr, "ca+")); err != nil {
+		return err
+	}
+	d, w := src.downloader(), s.wares[0]
+	store, err := stores.At(ctx, addr, d.options())
+	if err != nil {
+		return fmt.Errorf("%s: %w", redactURL(addr), err)
+	}
+	defer store.Close()
+	_, err = store.Get(ctx, s.id, src.o.Warehouse, warehouse.Transfer{CacheDir: d.dir, Progress: src.report(w.Addr, PhaseFetch)})
+	src.end(w.Addr, PhaseFetch, err)
+	if errors.Is(err, warehouse.ErrMismatch) {
+		err = mismatchError{err}
+	}
+	if known := (*packed.Error)(nil); errors.As(err, &known) {
+		known.Doing = "" // it is said once, before all
+	}
 	if err != nil {
 		return err
 	}
-	w := s.wares[0]
-	dl, err := src.download(ctx, w, at, "")
-	if err != nil {
-		return err
-	}
-	defer dl.remove()
-	id, err := src.packs.unpackAs(ctx, s.id.Packtype, redactURL(at), dl, src.report(w.Addr, PhaseUnpack))
-	src.end(w.Addr, PhaseUnpack, err)
-	if err == nil && id != s.id {
-		err = mismatchError{fmt.Errorf("%s gives the ware %s", redactURL(at), id)}
-	}
-	if err != nil {
-		return err
-	}
-	return src.checkTree(s, at)
+	return src.checkTree(s, redactURL(addr))
 }
 
 // fetchCommit fetches a ware that is a commit from the repository at an address.

@@ -181,8 +181,8 @@ func openLayout(ctx context.Context, dir, name, platform string) (*openedImage, 
 }
 
 func (src *sources) openArchive(ctx context.Context, path, name, platform string) (*openedImage, error) {
-	dir, err := src.downloadDir()
-	if err != nil {
+	dir := filepath.Join(src.o.CacheDir, "download")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
 	archive, err := oci.OpenDockerArchive(ctx, path, dir)
@@ -199,16 +199,13 @@ func (src *sources) openArchive(ctx context.Context, path, name, platform string
 
 // openRemote opens an image of a registry. What the cache has is not asked for.
 func (src *sources) openRemote(ctx context.Context, ref formula.ImageRef, name, platform string) (*openedImage, error) {
-	dir, err := src.downloadDir()
-	if err != nil {
-		return nil, err
-	}
-	blobs := &imageBlobs{dir: filepath.Join(src.o.CacheDir, "image"), registry: src.registry(ref, dir)}
+	blobs := &imageBlobs{dir: filepath.Join(src.o.CacheDir, "image"), registry: src.registry(ref)}
 	if err := os.MkdirAll(blobs.dir, 0o700); err != nil {
 		return nil, err
 	}
 	root := v1.Descriptor{Digest: digest.Digest(name), Size: -1}
 	if name == "" {
+		var err error
 		if root, err = blobs.resolve(ctx, ref.Tag); err != nil {
 			return nil, err
 		}

@@ -9,19 +9,8 @@ import (
 
 	"github.com/kilnbuild/kiln/formula"
 	"github.com/kilnbuild/kiln/pack"
-	"github.com/kilnbuild/kiln/pack/archive"
 	"github.com/kilnbuild/kiln/warehouse"
 )
-
-// unpackAs unpacks a packed ware into the warehouse: everything in it counts for its
-// id.
-func (p *packer) unpackAs(ctx context.Context, packtype, name string, dl *download, progress progressFunc) (warehouse.WareID, error) {
-	r, err := archive.Unpack(ctx, p.o.Warehouse, dl.file, pack.BuildOptions{
-		Options: pack.Options{Packtype: packtype, Filters: pack.KeepFilters(), Progress: progress.entries()},
-		Name:    name, MaxBytes: p.o.MaxDownload,
-	})
-	return r.ID, err
-}
 
 // text finds the id of a text as a ware, one file of mode 0644, and with store puts it
 // into the warehouse.

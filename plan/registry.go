@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -18,7 +17,10 @@ import (
 
 	"github.com/kilnbuild/kiln/formula"
 	"github.com/kilnbuild/kiln/internal/loopback"
+	"github.com/kilnbuild/kiln/internal/retry"
 	"github.com/kilnbuild/kiln/pack/oci"
+	warehousehttp "github.com/kilnbuild/kiln/warehouse/http"
+	"github.com/kilnbuild/kiln/warehouse/packed"
 )
 
 // maxImageManifest is how many bytes a manifest may have: registries need not take
@@ -36,35 +38,37 @@ type registry struct {
 	client *http.Client // with credentials; nil until the registry has answered
 }
 
-// registry returns the client for the repository of ref. Files being fetched are in dir.
-func (src *sources) registry(ref formula.ImageRef, dir string) *registry {
+// registry returns the client for the repository of ref.
+func (src *sources) registry(ref formula.ImageRef) *registry {
 	key := ref.Registry + "/" + ref.Repository
-	r, _ := src.registries.LoadOrStore(key, &registry{ref: ref, d: src.downloader(dir), offline: src.o.Offline})
+	r, _ := src.registries.LoadOrStore(key, &registry{ref: ref, d: src.downloader(), offline: src.o.Offline})
 	return r.(*registry)
 }
 
 // manifest fetches a manifest by its tag or digest; of a digest, want is the same.
-func (r *registry) manifest(ctx context.Context, id string, want digest.Digest) (*download, error) {
+func (r *registry) manifest(ctx context.Context, id string, want digest.Digest, use func(*download) error) error {
 	d := r.d
 	d.max = maxImageManifest
-	return r.fetch(ctx, &d, "manifests", id, want, nil)
+	return r.fetch(ctx, &d, "manifests", id, want, nil, use)
 }
 
 // blob fetches a layer or a configuration.
-func (r *registry) blob(ctx context.Context, blob v1.Descriptor, progress progressFunc) (*download, error) {
+func (r *registry) blob(ctx context.Context, blob v1.Descriptor, progress progressFunc, use func(*download) error) error {
 	d := r.d
 	if blob.Size > d.max {
-		return nil, fmt.Errorf("%d bytes are more than the limit of %d", blob.Size, d.max)
+		return fmt.Errorf("%d bytes are more than the limit of %d", blob.Size, d.max)
 	}
-	if blob.Size >= 0 {
+	if blob.Size > 0 {
 		d.max = blob.Size
 	}
-	return r.fetch(ctx, &d, "blobs", blob.Digest.String(), blob.Digest, progress)
+	return r.fetch(ctx, &d, "blobs", blob.Digest.String(), blob.Digest, progress, use)
 }
 
-func (r *registry) fetch(ctx context.Context, d *downloader, kind, id string, want digest.Digest, progress progressFunc) (*download, error) {
+// fetch fetches something by its tag or digest and calls use with it. The error matches
+// ErrUnavailable or ErrMismatch unless it is use's.
+func (r *registry) fetch(ctx context.Context, d *downloader, kind, id string, want digest.Digest, progress progressFunc, use func(*download) error) error {
 	if r.offline {
-		return nil, unavailableError{errors.New("fetching it needs the network, which --offline forbids")}
+		return unavailableError{errors.New("fetching it needs the network, which --offline forbids")}
 	}
 	hex := ""
 	if want != "" && want.Algorithm() == digest.SHA256 {
@@ -76,38 +80,65 @@ func (r *registry) fetch(ctx context.Context, d *downloader, kind, id string, wa
 	}
 	// The transport makes http of it where the registry has said so.
 	u := &url.URL{Scheme: "https", Host: host, Path: "/v2/" + r.ref.Repository + "/" + kind + "/" + id}
-	open := func(ctx context.Context, u *url.URL, verified bool) (io.ReadCloser, int64, error) {
-		client, err := r.connect(ctx)
-		if err != nil {
-			return nil, 0, r.explain(err, kind, id)
-		}
-		body, size, err := r.get(ctx, client, u, verified)
-		return body, size, r.explain(err, kind, id)
+	f := packed.Fetch{
+		Open: func(ctx context.Context, offset int64, _ string) (o *packed.Object, err error) {
+			err = d.retry.Do(ctx, func() error {
+				o, err = r.open(ctx, u, offset, hex != "")
+				return r.explain(err, kind, id)
+			})
+			if err == nil {
+				o.Version = want.String() // what has a digest does not change
+			}
+			return o, err
+		},
+		From: u.String(), Key: "image " + u.String(), Progress: progress,
 	}
-	dl, err := d.fetch(ctx, u, open, hex, progress)
-	if err != nil && !errors.Is(err, ErrMismatch) && ctx.Err() == nil {
-		err = unavailableError{err}
+	if want != "" {
+		f.Key = "image " + want.String()
 	}
-	return dl, err
+	err := d.fetch(ctx, f, hex, use)
+	var used *useError
+	switch {
+	case errors.As(err, &used):
+		return used.error
+	case err != nil && !errors.Is(err, ErrMismatch) && ctx.Err() == nil:
+		return unavailableError{err}
+	}
+	return err
 }
 
-func (r *registry) get(ctx context.Context, client *http.Client, u *url.URL, verified bool) (io.ReadCloser, int64, error) {
+// open begins to read what is at u.
+func (r *registry) open(ctx context.Context, u *url.URL, offset int64, verified bool) (*packed.Object, error) {
+	client, err := r.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {
-		return nil, 0, finalError{err}
+		return nil, retry.Final(err)
 	}
 	req.Header.Set("Accept", strings.Join(append(oci.ManifestTypes(), "*/*"), ", "))
+	if offset > 0 {
+		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", offset))
+	}
 	c := *client
-	c.CheckRedirect = func(next *http.Request, via []*http.Request) error { return checkRedirect(next, via, verified) }
+	c.CheckRedirect = func(next *http.Request, via []*http.Request) error {
+		return warehousehttp.CheckRedirect(next, via, verified)
+	}
 	resp, err := c.Do(req)
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
-	if err := transport.CheckError(resp, http.StatusOK); err != nil {
+	if err := transport.CheckError(resp, http.StatusOK, http.StatusPartialContent); err != nil {
 		resp.Body.Close()
-		return nil, 0, waitFor(resp, err)
+		return nil, retry.Answer(resp, err)
 	}
-	return resp.Body, resp.ContentLength, nil
+	o, err := warehousehttp.ObjectOf(resp, offset)
+	if err != nil {
+		resp.Body.Close()
+		return nil, retry.Final(err)
+	}
+	return o, nil
 }
 
 // connect asks the registry how it wants to be talked to, and finds the credentials
@@ -124,15 +155,15 @@ func (r *registry) connect(ctx context.Context) (*http.Client, error) {
 	}
 	repo, err := name.NewRepository(r.ref.Registry+"/"+r.ref.Repository, options...)
 	if err != nil {
-		return nil, finalError{err}
+		return nil, retry.Final(err)
 	}
 	auth, err := credentials(ctx, repo)
 	if err != nil {
 		return nil, err
 	}
-	inner := &plainGuard{registry: repo.RegistryStr(), next: r.d.client.Transport}
-	if inner.next == nil {
-		inner.next = http.DefaultTransport
+	inner := &plainGuard{registry: repo.RegistryStr(), next: &retry.Guard{Next: r.d.transport}}
+	if r.d.transport == nil {
+		inner.next = &retry.Guard{Next: newTransport()}
 	}
 	rt, err := transport.NewWithContext(ctx, repo.Registry, auth, inner, []string{repo.Scope(transport.PullScope)})
 	if err != nil {
@@ -157,7 +188,7 @@ func credentials(ctx context.Context, repo name.Repository) (authn.Authenticator
 	select {
 	case a := <-found:
 		if a.err != nil {
-			return nil, finalError{fmt.Errorf("credentials of docker's configuration: %w", a.err)}
+			return nil, retry.Final(fmt.Errorf("credentials of docker's configuration: %w", a.err))
 		}
 		return a.auth, nil
 	case <-ctx.Done():
@@ -174,7 +205,7 @@ type plainGuard struct {
 
 func (g *plainGuard) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.URL.Scheme == "http" && !loopback.Is(req.URL.Host) && (req.URL.Host == g.registry || req.Header.Get("Authorization") != "") {
-		return nil, finalError{fmt.Errorf("%s would be spoken to by plain http, which kiln does only on this machine", req.URL.Host)}
+		return nil, retry.Final(fmt.Errorf("%s would be spoken to by plain http, which kiln does only on this machine", req.URL.Host))
 	}
 	return g.next.RoundTrip(req)
 }

@@ -50,7 +50,6 @@ type sources struct {
 	lock     lockUpdate
 	lockPath string
 	progress sync.Mutex
-	sweep    sync.Once
 	spaces   sync.Map // workspace.Set by directory
 
 	registries sync.Map // by repository: what has been found out of each

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/kilnbuild/kiln/internal/retry"
 	"github.com/kilnbuild/kiln/pack"
 	"github.com/kilnbuild/kiln/pack/archive"
 	"github.com/kilnbuild/kiln/warehouse"
@@ -37,29 +38,20 @@ type Scanned struct {
 // ScanURL says which ware a ware block with this url would be, and stores nothing: an
 // archive is unpacked and hashed, anything else is a file, mode 0644. Errors match
 // ErrUnavailable and ErrMismatch as those of Resolve.
-func ScanURL(ctx context.Context, rawURL string, o ScanOptions) (Scanned, error) {
+func ScanURL(ctx context.Context, rawURL string, o ScanOptions) (s Scanned, err error) {
 	if err := offlineError(o.Offline, rawURL); err != nil {
 		return Scanned{}, err
 	}
-	dir := filepath.Join(o.CacheDir, "download")
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return Scanned{}, err
-	}
-	sweepDownloads(dir)
-	d := defaultDownloader(dir, o.HTTPClient, 0)
-	dl, err := d.get(ctx, rawURL, strings.ToLower(o.SHA256), o.Downloading)
-	if err != nil && !errors.Is(err, ErrMismatch) {
-		err = unavailableError{err}
-	}
-	if err != nil {
-		return Scanned{}, err
-	}
-	defer dl.remove()
-	if err := dl.file.Chmod(0o644); err != nil {
-		return Scanned{}, err
-	}
+	d := newDownloader(o.CacheDir, o.HTTPClient, 0, retry.Policy{})
 	o.Name = redactURL(rawURL)
-	return o.scan(ctx, dl)
+	err = d.get(ctx, rawURL, strings.ToLower(o.SHA256), o.Downloading, func(dl *download) error {
+		if err := dl.file.Chmod(0o644); err != nil {
+			return err
+		}
+		s, err = o.scan(ctx, dl)
+		return err
+	})
+	return s, err
 }
 
 // ScanFile is ScanURL for a file of this machine, which keeps its mode if it is no

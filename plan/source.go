@@ -21,8 +21,10 @@ var ErrUnavailable = errors.New("ware unavailable")
 // mismatchError and unavailableError mark an error without changing its text.
 type mismatchError struct{ error }
 
-func (e mismatchError) Is(target error) bool { return target == ErrMismatch }
-func (e mismatchError) Unwrap() error        { return e.error }
+func (e mismatchError) Is(target error) bool {
+	return target == ErrMismatch || target == warehouse.ErrMismatch
+}
+func (e mismatchError) Unwrap() error { return e.error }
 
 type unavailableError struct{ error }
 

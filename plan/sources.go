@@ -2,12 +2,8 @@ package plan
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
-	"net/http"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -89,35 +85,31 @@ func (src *sources) resolve(ctx context.Context, s *source) (err error) {
 
 // fetchURL brings w's url into the warehouse, whatever is there already.
 func (src *sources) fetchURL(ctx context.Context, w *formula.Ware, sha256 string) (LockEntry, error) {
-	dl, err := src.download(ctx, w, w.Source.URL, strings.ToLower(sha256))
-	if err != nil {
-		return LockEntry{}, err
-	}
-	defer dl.remove()
-	id, err := src.packs.unpack(ctx, w, dl, src.report(w.Addr, PhaseUnpack))
-	src.end(w.Addr, PhaseUnpack, err)
-	return LockEntry{
-		URL: redactURL(w.Source.URL), Strip: w.Source.Strip, Filters: w.Source.Filters,
-		SHA256: dl.sha256, ID: id,
-	}, err
+	e := LockEntry{URL: redactURL(w.Source.URL), Strip: w.Source.Strip, Filters: w.Source.Filters}
+	err := src.download(ctx, w, w.Source.URL, strings.ToLower(sha256), func(dl *download) (err error) {
+		e.SHA256 = dl.sha256
+		e.ID, err = src.packs.unpack(ctx, w, dl, src.report(w.Addr, PhaseUnpack))
+		src.end(w.Addr, PhaseUnpack, err)
+		return err
+	})
+	return e, err
 }
 
-// download fetches what a URL gives, for w. The caller removes it.
-func (src *sources) download(ctx context.Context, w *formula.Ware, rawURL, sha256 string) (*download, error) {
+// download fetches what a URL gives, for w, and calls use with it.
+func (src *sources) download(ctx context.Context, w *formula.Ware, rawURL, sha256 string, use func(*download) error) error {
 	if err := offlineError(src.o.Offline, rawURL); err != nil {
-		return nil, err
+		return err
 	}
-	dir, err := src.downloadDir()
-	if err != nil {
-		return nil, err
+	d, fetched := src.downloader(), false
+	err := d.get(ctx, rawURL, sha256, src.report(w.Addr, PhaseFetch), func(dl *download) error {
+		fetched = true
+		src.end(w.Addr, PhaseFetch, nil)
+		return use(dl)
+	})
+	if !fetched {
+		src.end(w.Addr, PhaseFetch, err)
 	}
-	d := src.downloader(dir)
-	dl, err := d.get(ctx, rawURL, sha256, src.report(w.Addr, PhaseFetch))
-	src.end(w.Addr, PhaseFetch, err)
-	if err != nil && !errors.Is(err, ErrMismatch) {
-		err = unavailableError{err}
-	}
-	return dl, err
+	return err
 }
 
 // offlineError refuses a url that needs the network.
@@ -126,37 +118,6 @@ func offlineError(offline bool, rawURL string) error {
 		return unavailableError{fmt.Errorf("fetching %s needs the network, which --offline forbids", redactURL(rawURL))}
 	}
 	return nil
-}
-
-// downloadDir returns the directory for files being fetched. What killed kilns left in
-// it is removed, once.
-func (src *sources) downloadDir() (string, error) {
-	dir := filepath.Join(src.o.CacheDir, "download")
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", err
-	}
-	src.sweep.Do(func() { sweepDownloads(dir) })
-	return dir, nil
-}
-
-func (src *sources) downloader(dir string) downloader {
-	d := defaultDownloader(dir, src.o.HTTPClient, src.o.MaxDownload)
-	if src.o.pause != nil {
-		d.pause = src.o.pause
-	}
-	return d
-}
-
-// defaultDownloader makes one with the defaults for what is not set.
-func defaultDownloader(dir string, client *http.Client, max int64) downloader {
-	d := downloader{client: client, dir: dir, max: max, stall: stallTime, pause: pauseTimer}
-	if d.client == nil {
-		d.client = newHTTPClient()
-	}
-	if d.max == 0 {
-		d.max = DefaultMaxDownload
-	}
-	return d
 }
 
 func (src *sources) builtin(w *formula.Ware) (Builtin, error) {

@@ -100,6 +100,21 @@ type afterError struct {
 
 func (e afterError) Unwrap() error { return e.error }
 
+// After marks err with how long to wait at least before trying again.
+func After(err error, d time.Duration) error { return afterError{err, d} }
+
+// As marks text, which says the same as err in other words, as err is marked.
+func As(err, text error) error {
+	var asked afterError
+	switch {
+	case IsFinal(err):
+		return Final(text)
+	case errors.As(err, &asked):
+		return After(text, asked.after)
+	}
+	return text
+}
+
 // Answer marks err, which tells of resp, an answer that is no success: as final unless
 // the status says that it may pass, and with how long the server asks to wait.
 func Answer(resp *http.Response, err error) error {
@@ -110,7 +125,7 @@ func Answer(resp *http.Response, err error) error {
 		return Final(err)
 	}
 	if s, parseErr := strconv.Atoi(resp.Header.Get("Retry-After")); parseErr == nil && s > 0 {
-		return afterError{err, time.Duration(min(s, 3600)) * time.Second}
+		return After(err, time.Duration(min(s, 3600))*time.Second)
 	}
 	return err
 }

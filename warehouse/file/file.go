@@ -41,6 +41,37 @@ func Open(path string) (packed.Objects, error) {
 	return &objects{path}, nil
 }
 
+// File returns the one object that is the file at path, whatever name it is asked for
+// by. It cannot be written.
+func File(path string) packed.Objects { return single{path} }
+
+type single struct{ path string }
+
+func (s single) String() string { return (&url.URL{Scheme: "file", Path: s.path}).String() }
+
+func (s single) Close() error { return nil }
+
+func (s single) Open(_ context.Context, _ string, offset int64, version string) (*packed.Object, error) {
+	object, err := openAt(s.path, offset, version)
+	return object, s.missing(err)
+}
+
+func (s single) Stat(context.Context, string) (packed.Info, error) {
+	info, err := infoOf(os.Stat(s.path))
+	return info, s.missing(err)
+}
+
+func (s single) missing(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return &warehouse.MissingError{What: s.String(), Reason: err}
+	}
+	return err
+}
+
+func (s single) Put(context.Context, string, io.ReaderAt, int64) error {
+	return fmt.Errorf("%w: it is the address of one ware, not of a warehouse", warehouse.ErrReadOnly)
+}
+
 type objects struct{ dir string }
 
 func (o *objects) String() string {

@@ -136,19 +136,25 @@ func (s *server) Close() error {
 
 const maxRedirects = 10 // as browsers and Go's own client
 
-// checkRedirect limits redirects, and keeps them to http, off plain http, and without
-// credentials for other hosts.
+// checkRedirect is CheckRedirect for what is read; what is written is redirected nowhere.
 func (s *server) checkRedirect(next *nethttp.Request, via []*nethttp.Request) error {
+	if m := via[0].Method; m != nethttp.MethodGet && m != nethttp.MethodHead {
+		return nethttp.ErrUseLastResponse
+	}
+	return CheckRedirect(next, via, s.o.Downgrade)
+}
+
+// CheckRedirect limits redirects, and keeps them to http, off plain http unless downgrade
+// allows that, and without credentials for other hosts.
+func CheckRedirect(next *nethttp.Request, via []*nethttp.Request, downgrade bool) error {
 	first := via[0]
 	switch {
-	case first.Method != nethttp.MethodGet && first.Method != nethttp.MethodHead:
-		return nethttp.ErrUseLastResponse
 	case len(via) > maxRedirects:
 		return retry.Final(fmt.Errorf("redirected more than %d times", maxRedirects))
 	case next.URL.Scheme != "http" && next.URL.Scheme != "https":
 		return retry.Final(fmt.Errorf("redirected to %s, which is not http", next.URL.Redacted()))
-	case first.URL.Scheme == "https" && next.URL.Scheme == "http" && !s.o.Downgrade:
-		return retry.Final(fmt.Errorf("redirected from https to %s; only bytes of a known hash are taken so", next.URL.Redacted()))
+	case first.URL.Scheme == "https" && next.URL.Scheme == "http" && !downgrade:
+		return retry.Final(fmt.Errorf("redirected from https to %s; add sha256 to the ware to allow it", next.URL.Redacted()))
 	}
 	if next.URL.Host != first.URL.Host || next.URL.Scheme != first.URL.Scheme {
 		next.Header.Del("Authorization")

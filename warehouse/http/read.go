@@ -29,7 +29,7 @@ func (s *server) open(ctx context.Context, u *url.URL, offset int64, version str
 	if err != nil {
 		return nil, missing(u, err)
 	}
-	o, err := object(resp, offset)
+	o, err := ObjectOf(resp, offset)
 	if err == nil && o.Offset > 0 && version != "" && o.Version != "" && o.Version != version {
 		err = errors.New("the server gave a range of another version")
 	}
@@ -43,8 +43,8 @@ func (s *server) open(ctx context.Context, u *url.URL, offset int64, version str
 	return o, nil
 }
 
-// object makes an object of the answer to a request for all from offset on.
-func object(resp *nethttp.Response, offset int64) (*packed.Object, error) {
+// ObjectOf makes an object of the answer to a request for all from offset on.
+func ObjectOf(resp *nethttp.Response, offset int64) (*packed.Object, error) {
 	o := &packed.Object{ReadCloser: resp.Body, Info: packed.Info{Size: resp.ContentLength, Version: versionOf(resp.Header)}}
 	switch resp.StatusCode {
 	case nethttp.StatusOK:

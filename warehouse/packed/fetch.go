@@ -46,8 +46,8 @@ type Fetch struct {
 }
 
 // Do fetches and calls use while the bytes come. If use returns an error that matches
-// warehouse.ErrMismatch, what was fetched is thrown away; if part of it was there before,
-// all is fetched again, once, and used again. An error in fetching comes before one of
+// warehouse.ErrMismatch, what was fetched is thrown away; if it was put together of
+// parts, all is fetched again, once, and used again. An error in fetching comes before one of
 // use.
 func (f *Fetch) Do(ctx context.Context, use func(*Incoming) error) error {
 	p, err := openPartial(ctx, f.Dir, f.Key)
@@ -60,20 +60,24 @@ func (f *Fetch) Do(ctx context.Context, use func(*Incoming) error) error {
 		return nil
 	}
 	for restarts := 0; ; restarts++ {
-		found := p.have > 0
-		mixed, err := f.once(ctx, p, use)
+		used := false
+		pieced, err := f.once(ctx, p, func(in *Incoming) error {
+			err := use(in)
+			used = in.failed() == nil
+			return err
+		})
 		switch {
 		case err == nil:
 			p.remove()
 			return nil
 		case errors.Is(err, errOther) && restarts < maxRestarts:
-		case errors.Is(err, warehouse.ErrMismatch) && (found || mixed) && restarts < maxRestarts:
+		case errors.Is(err, warehouse.ErrMismatch) && pieced && restarts < maxRestarts:
 			restarts = maxRestarts // the last time
 			if err := p.reset(origin{}); err != nil {
 				return err
 			}
 		default:
-			if p.have < worthKeeping || errors.Is(err, warehouse.ErrMismatch) || errors.Is(err, errTooLarge) || noSpace(err) {
+			if p.have < worthKeeping || used && !f.Proven || errors.Is(err, warehouse.ErrMismatch) || errors.Is(err, errTooLarge) || noSpace(err) {
 				p.remove()
 			}
 			return err
@@ -84,12 +88,12 @@ func (f *Fetch) Do(ctx context.Context, use func(*Incoming) error) error {
 // noSpace reports whether err says that there is no room: what is kept would take it.
 func noSpace(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }
 
-// once fetches what is missing of p and uses all. mixed tells whether parts of more than
-// one place, or of no known version, were put together.
-func (f *Fetch) once(ctx context.Context, p *partial, use func(*Incoming) error) (mixed bool, err error) {
+// once fetches what is missing of p and uses all. pieced tells whether that was put
+// together of parts.
+func (f *Fetch) once(ctx context.Context, p *partial, use func(*Incoming) error) (pieced bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	in := newIncoming(p)
+	in := newIncoming(p, !f.Proven)
 	r := receiver{f, p, in, false}
 	var receiving sync.WaitGroup
 	receiving.Go(func() { in.end(r.run(ctx)) })
@@ -100,7 +104,7 @@ func (f *Fetch) once(ctx context.Context, p *partial, use func(*Incoming) error)
 	if err != nil && failed != nil {
 		err = failed
 	}
-	return r.mixed, err
+	return r.pieced, err
 }
 
 var (
@@ -111,9 +115,9 @@ var (
 // A receiver writes into p what comes.
 type receiver struct {
 	*Fetch
-	p     *partial
-	in    *Incoming
-	mixed bool
+	p      *partial
+	in     *Incoming
+	pieced bool
 }
 
 func (r *receiver) run(ctx context.Context) error {
@@ -139,7 +143,7 @@ func (r *receiver) read(ctx context.Context) error {
 	}
 	skip, err := r.accept(o)
 	if err != nil {
-		return retry.Final(err)
+		return err
 	}
 	if skip > 0 {
 		if _, err := io.CopyN(io.Discard, o, skip); err != nil {
@@ -153,11 +157,11 @@ func (r *receiver) read(ctx context.Context) error {
 // be read: asking for none is answered in many ways.
 func (r *receiver) resumeAt() (offset int64, version string) {
 	at := r.p.origin
-	if r.p.have == 0 || !r.Proven && (at.From != r.From || at.Version == "") || at.Size >= 0 && r.p.have > at.Size {
-		return 0, ""
-	}
 	if at.From == r.From {
 		version = at.Version
+	}
+	if r.p.have == 0 || !r.Proven && (version == "" || at.Boot != bootID()) || at.Size >= 0 && r.p.have > at.Size {
+		return 0, ""
 	}
 	offset = r.p.have
 	if at.Size >= 0 {
@@ -168,21 +172,48 @@ func (r *receiver) resumeAt() (offset int64, version string) {
 
 // accept prepares p for what o gives, and returns how many bytes of that it has already.
 func (r *receiver) accept(o *Object) (skip int64, err error) {
-	is := origin{From: r.From, Version: o.Version, Size: o.Size}
+	is, was := origin{From: r.From, Version: o.Version, Size: o.Size, Boot: bootID()}, r.p.origin
 	if r.p.have == 0 {
-		return 0, r.p.reset(is)
+		return 0, retry.Final(r.p.reset(is))
 	}
-	was := r.p.origin
 	sameVersion := was.From == is.From && was.Version != "" && was.Version == is.Version
-	sameBytes := r.Proven && was.Size == is.Size && (was.From != is.From || was.Version == "" || is.Version == "")
-	if !sameVersion && !sameBytes || o.Offset > r.p.have || is.Size >= 0 && r.p.have > is.Size {
-		return 0, errors.Join(errOther, r.p.reset(origin{}))
+	if !sameVersion && !r.Proven || !r.goesOn(was, is) || o.Offset > r.p.have || is.Size >= 0 && r.p.have > is.Size {
+		return 0, r.startOver(o, is)
 	}
-	r.mixed = r.mixed || !sameVersion
+	r.pieced = true
 	if is != was {
-		err = r.p.describe(is)
+		err = retry.Final(r.p.describe(is))
 	}
 	return r.p.have - o.Offset, err
+}
+
+// goesOn reports whether an object may have the same bytes as another, of which a part
+// is there. What is not proven must not have been through a power cut: a file that is
+// longer than what reached the disk is full of zeros.
+func (r *receiver) goesOn(was, is origin) bool {
+	if !r.Proven && was.Boot != is.Boot {
+		return false
+	}
+	if was.From == is.From && was.Version != "" && is.Version != "" {
+		return was.Version == is.Version
+	}
+	return was.Size == is.Size
+}
+
+// startOver empties p for an object that is not the one p has a part of. If that was
+// used already, all has to begin anew.
+func (r *receiver) startOver(o *Object, is origin) error {
+	again := errOther
+	if !r.in.rewind() {
+		again = retry.Final(errOther)
+	}
+	if err := r.p.reset(is); err != nil {
+		return retry.Final(err)
+	}
+	if o.Offset == 0 && !retry.IsFinal(again) {
+		return nil
+	}
+	return again
 }
 
 // copy appends what o still gives to p.

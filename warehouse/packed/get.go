@@ -23,7 +23,7 @@ func (s *store) Get(ctx context.Context, id warehouse.WareID, local *warehouse.L
 		rec, err = s.get(ctx, id, local, o)
 	}
 	if err != nil {
-		return warehouse.Record{}, fmt.Errorf("fetch ware %s from %s: %w", id, s, err)
+		return warehouse.Record{}, s.about("fetch ware "+id.String()+" from", err)
 	}
 	return rec, nil
 }

@@ -2,6 +2,7 @@ package packed
 
 import (
 	"io"
+	"os"
 	"sync"
 )
 
@@ -14,12 +15,14 @@ type Incoming struct {
 	more *sync.Cond // have or ended has changed
 	have int64      // bytes that can be read
 
+	whole bool // nothing is read before all has come
+	used  bool // something was read
 	ended bool
 	err   error // why no more comes; nil: all is there
 }
 
-func newIncoming(p *partial) *Incoming {
-	in := &Incoming{p: p, have: p.have}
+func newIncoming(p *partial, whole bool) *Incoming {
+	in := &Incoming{p: p, have: p.have, whole: whole}
 	in.more = sync.NewCond(&in.mu)
 	return in
 }
@@ -28,10 +31,11 @@ func newIncoming(p *partial) *Incoming {
 // with the error of fetching when no more will come.
 func (in *Incoming) Read(b []byte) (int, error) {
 	in.mu.Lock()
-	for in.at == in.have && !in.ended {
+	for !in.ended && (in.whole || in.at == in.have) {
 		in.more.Wait()
 	}
 	left, err := in.have-in.at, in.err
+	in.used = true
 	in.mu.Unlock()
 	if err != nil { // at once: the rest would be of no use
 		return 0, err
@@ -47,24 +51,36 @@ func (in *Incoming) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// Whole waits until all has come, and returns it. It is of use as long as in is.
-func (in *Incoming) Whole() (*io.SectionReader, error) {
+// Whole waits until all has come, and returns the file it is in, at its beginning. It is
+// open as long as in is of use, and may be renamed.
+func (in *Incoming) Whole() (*os.File, error) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	for !in.ended {
 		in.more.Wait()
 	}
-	return io.NewSectionReader(in.p.file, 0, in.have), in.err
+	if in.err != nil {
+		return nil, in.err
+	}
+	_, err := in.p.file.Seek(0, io.SeekStart)
+	return in.p.file, err
 }
-
-// Path returns the path of the file that is being written.
-func (in *Incoming) Path() string { return in.p.path }
 
 func (in *Incoming) advance(have int64) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	in.have = have
 	in.more.Broadcast()
+}
+
+// rewind takes back what has come, unless it was used already.
+func (in *Incoming) rewind() bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if !in.used {
+		in.have = 0
+	}
+	return !in.used
 }
 
 func (in *Incoming) end(err error) {

@@ -46,7 +46,7 @@ func (s *store) Has(ctx context.Context, ids []warehouse.WareID) ([]bool, error)
 		})
 	}
 	if err := g.Wait(); err != nil {
-		return nil, fmt.Errorf("%s: %w", s, err)
+		return nil, s.about("", err)
 	}
 	return has, nil
 }
@@ -78,10 +78,7 @@ func check(id warehouse.WareID) error {
 // Memo reads a memo.
 func (s *store) Memo(ctx context.Context, key warehouse.StepKey) ([]byte, error) {
 	sealed, err := s.memo(ctx, key)
-	if err != nil {
-		return nil, fmt.Errorf("read memo %s from %s: %w", key, s, err)
-	}
-	return sealed, nil
+	return sealed, s.about("read memo "+string(key)+" from", err)
 }
 
 func (s *store) memo(ctx context.Context, key warehouse.StepKey) ([]byte, error) {
@@ -114,8 +111,5 @@ func (s *store) PutMemo(ctx context.Context, key warehouse.StepKey, sealed []byt
 	if err == nil {
 		err = s.objects.Put(ctx, MemoName(key), newBytes(sealed), int64(len(sealed)))
 	}
-	if err != nil {
-		return fmt.Errorf("put memo %s into %s: %w", key, s, err)
-	}
-	return nil
+	return s.about("put memo "+string(key)+" into", err)
 }

@@ -2,12 +2,14 @@ package packed
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -35,7 +37,17 @@ type origin struct {
 	From    string `json:"from"`
 	Version string `json:"version,omitempty"`
 	Size    int64  `json:"size"` // bytes; -1: not known
+	Boot    string `json:"boot"` // of this machine, when its bytes were written
 }
+
+// bootID names the time since this machine was started, random(4).
+var bootID = sync.OnceValue(func() string {
+	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return rand.Text() // no other process trusts what this one leaves
+	}
+	return strings.TrimSpace(string(id))
+})
 
 // openPartial opens the part of what key names in dir, when no other process has it
 // open. On a file system without locks it has a name of its own, and nobody goes on

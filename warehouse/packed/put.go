@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -20,10 +19,7 @@ func (s *store) Put(ctx context.Context, rec warehouse.Record, local *warehouse.
 	if rec.Alias {
 		rec.ID = rec.Tree
 	}
-	if err := s.put(ctx, rec, local, o); err != nil {
-		return fmt.Errorf("put ware %s into %s: %w", rec.ID, s, err)
-	}
-	return nil
+	return s.about("put ware "+rec.ID.String()+" into", s.put(ctx, rec, local, o))
 }
 
 func (s *store) put(ctx context.Context, rec warehouse.Record, local *warehouse.Local, o warehouse.Transfer) (err error) {

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/kilnbuild/kiln/internal/retry"
 	"github.com/kilnbuild/kiln/warehouse"
 	"github.com/kilnbuild/kiln/warehouse/file"
 	"github.com/kilnbuild/kiln/warehouse/http"
@@ -27,6 +28,11 @@ type Options struct {
 	CertFile, KeyFile  string // PEM; who this client is
 	Profile            string // of S3's shared credentials
 	Insecure           bool   // plain connections to other machines, and certificates of anybody
+
+	// Transport is for requests to web servers, in place of one that obeys the proxies
+	// of the environment and what is said above of certificates.
+	Transport nethttp.RoundTripper
+	Retry     retry.Policy // of requests to web servers
 }
 
 // Open opens the warehouse at a URL. It may not connect yet: a warehouse out of reach
@@ -50,13 +56,14 @@ func Open(ctx context.Context, rawURL string, o Options) (warehouse.Store, error
 	var objects packed.Objects
 	switch strings.TrimPrefix(u.Scheme, "ca+") {
 	case "file":
-		objects, err = file.Open(u.Path)
+		var path string
+		if path, err = filePath(u); err == nil {
+			objects, err = file.Open(path)
+		}
 	case "http", "https":
-		var transport nethttp.RoundTripper
-		if transport, err = o.transport(); err == nil {
-			objects, err = http.Open(strings.TrimPrefix(rawURL, "ca+"), http.Options{
-				Transport: transport, Token: o.Token, Username: o.Username, Password: o.Password,
-			})
+		var h http.Options
+		if h, err = o.http(); err == nil {
+			objects, err = http.Open(strings.TrimPrefix(rawURL, "ca+"), h)
 		}
 	case "s3":
 		objects, err = s3.Open(ctx, rawURL, s3.Options{AccessKey: o.Username, SecretKey: o.Password, Token: o.Token, Profile: o.Profile})

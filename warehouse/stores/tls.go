@@ -6,13 +6,21 @@ import (
 	"fmt"
 	nethttp "net/http"
 	"os"
+
+	"github.com/kilnbuild/kiln/warehouse/http"
 )
 
-// transport returns what requests over http go through; nil if nothing is said of that.
-func (o Options) transport() (nethttp.RoundTripper, error) {
-	if o.CAFile == "" && o.CertFile == "" && !o.Insecure {
-		return nil, nil
+// http returns how web servers are spoken to.
+func (o Options) http() (http.Options, error) {
+	h := http.Options{Token: o.Token, Username: o.Username, Password: o.Password, Transport: o.Transport, Retry: o.Retry}
+	var err error
+	if h.Transport == nil && (o.CAFile != "" || o.CertFile != "" || o.Insecure) {
+		h.Transport, err = o.transport()
 	}
+	return h, err
+}
+
+func (o Options) transport() (nethttp.RoundTripper, error) {
 	config := &tls.Config{InsecureSkipVerify: o.Insecure}
 	if o.CAFile != "" {
 		pem, err := os.ReadFile(o.CAFile)
