@@ -71,6 +71,7 @@ func Open(_ context.Context, rawURL string, o Options) (packed.Objects, error) {
 	if o.Transport == nil {
 		t := http.DefaultTransport.(*http.Transport).Clone()
 		t.DisableCompression = true // bytes as they are
+		t.MaxIdleConnsPerHost = atOnce
 		r.o.Transport = t
 	}
 	r.inner = &http.Client{Transport: &guard{plain: r.plain, next: &retry.Guard{Next: r.o.Transport}}}
@@ -91,6 +92,9 @@ func (r *Repository) Close() error {
 	r.inner.CloseIdleConnections()
 	return nil
 }
+
+// atOnce is how many idle connections are kept: as many as package packed asks at once.
+const atOnce = 16
 
 const maxTag = 128 // of the distribution specification: [a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}
 

@@ -14,6 +14,7 @@ import (
 
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/kilnbuild/kiln/internal/retry"
 	"github.com/kilnbuild/kiln/warehouse"
 	"github.com/kilnbuild/kiln/warehouse/packed"
 )
@@ -80,7 +81,7 @@ func rangeStart(resp *http.Response) (int64, error) {
 }
 
 func mismatch(format string, args ...any) error {
-	return fmt.Errorf("%w: %s", warehouse.ErrMismatch, fmt.Sprintf(format, args...))
+	return retry.Final(fmt.Errorf("%w: %s", warehouse.ErrMismatch, fmt.Sprintf(format, args...)))
 }
 
 // verified reads a blob and compares it with its digest at the end.

@@ -1,11 +1,11 @@
 package oci
 
 import (
-	"bytes"
-	"io"
+	"errors"
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -17,39 +17,6 @@ import (
 // TestStore runs the suite against a real registry; each test has a repository of its own.
 // What it damages are the registry's files.
 func TestStore(t *testing.T) {
-	suite(t, func(t testing.TB, dir string, r *Repository, name string, edit func([]byte) []byte) {
-		path := data(t, dir, r, name)
-		old, err := os.ReadFile(path)
-		must(t, err)
-		must(t, os.WriteFile(path, edit(old), 0o644))
-	})
-}
-
-// TestForged runs it against a registry whose artifacts are replaced by others, of which
-// the digests are right.
-func TestForged(t *testing.T) {
-	suite(t, func(t testing.TB, _ string, r *Repository, name string, edit func([]byte) []byte) {
-		o, err := r.Open(t.Context(), name, 0, "")
-		must(t, err)
-		defer o.Close()
-		old, err := io.ReadAll(o)
-		must(t, err)
-		put(t, r, name, edit(bytes.Clone(old)))
-	})
-}
-
-// kept is where the registry keeps everything.
-const kept = "images/docker/registry/v2"
-
-// data returns the file that the registry keeps the bytes of an object in.
-func data(t testing.TB, dir string, r *Repository, name string) string {
-	t.Helper()
-	_, blob, err := r.find(t.Context(), name)
-	must(t, err)
-	return filepath.Join(dir, kept, "blobs/sha256", blob.Digest.Encoded()[:2], blob.Digest.Encoded(), "data")
-}
-
-func suite(t *testing.T, edit func(t testing.TB, dir string, r *Repository, name string, edit func([]byte) []byte)) {
 	dir, addr := startAt(t, false)
 	proxy := refusing(t, addr)
 	var places atomic.Int64
@@ -65,18 +32,55 @@ func suite(t *testing.T, edit func(t testing.TB, dir string, r *Repository, name
 		return warehousetest.Place{
 			Open:     openAt(addr, Options{}),
 			ReadOnly: openAt(proxy, Options{}),
-			Edit: func(t testing.TB, id warehouse.WareID, by func([]byte) []byte) {
+			Edit: func(t testing.TB, id warehouse.WareID, edit func([]byte) []byte) {
 				r := open(t, "oci://"+addr+"/"+repo, Options{})
-				if by != nil {
-					edit(t, dir, r, id.String(), by)
+				path := data(t, dir, r, id.String())
+				if edit == nil {
+					must(t, os.RemoveAll(filepath.Dir(path)))
+					must(t, os.RemoveAll(filepath.Join(dir, kept, "repositories", repo)))
 					return
 				}
-				must(t, os.RemoveAll(filepath.Dir(data(t, dir, r, id.String()))))
-				must(t, os.RemoveAll(filepath.Join(dir, kept, "repositories", repo)))
+				old, err := os.ReadFile(path)
+				must(t, err)
+				must(t, os.WriteFile(path, edit(old), 0o644))
 			},
 			Stalled: func(t testing.TB, reached func()) warehouse.Store {
 				return openAt(addr, Options{Transport: &warehousetest.Stall{N: 1 << 20, Reached: reached}})(t)
 			},
 		}
 	})
+}
+
+// TestForged has artifacts exchanged for others, of which all digests are right: the
+// ware's own hash tells.
+func TestForged(t *testing.T) {
+	addr := start(t, false)
+	r := open(t, "oci://"+addr+"/team/wares", Options{})
+	store := packed.New(r)
+	l := warehousetest.OpenLocal(t)
+	wanted, other := warehousetest.Small(t, l, "wanted"), warehousetest.Small(t, l, "other")
+	warehousetest.Put(t, store, l, wanted)
+	warehousetest.Put(t, store, l, other)
+	right, _ := read(t, r, wanted.ID.String(), 0, "")
+	forged, _ := read(t, r, other.ID.String(), 0, "")
+	for name, data := range map[string][]byte{"another ware": forged, "half": right[:len(right)/2], "nothing": nil, "a page": []byte("<html>")} {
+		put(t, r, wanted.ID.String(), data)
+		_, err := store.Get(t.Context(), wanted.ID, warehousetest.OpenLocal(t), warehouse.Transfer{})
+		if !errors.Is(err, warehouse.ErrMismatch) || !strings.Contains(err.Error(), r.String()) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	put(t, r, wanted.ID.String(), right)
+	warehousetest.Get(t, store, wanted)
+}
+
+// kept is where the registry keeps everything.
+const kept = "images/docker/registry/v2"
+
+// data returns the file that the registry keeps the bytes of an object in.
+func data(t testing.TB, dir string, r *Repository, name string) string {
+	t.Helper()
+	_, blob, err := r.find(t.Context(), name)
+	must(t, err)
+	return filepath.Join(dir, kept, "blobs/sha256", blob.Digest.Encoded()[:2], blob.Digest.Encoded(), "data")
 }

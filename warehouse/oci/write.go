@@ -131,7 +131,8 @@ func location(resp *http.Response) (string, error) {
 // forgetTime is how long ending an upload may take when nobody waits for it any more.
 const forgetTime = 5 * time.Second
 
-// forget ends an upload that failed. Registries that do not take that remove it in time.
+// forget ends an upload that failed, of which nobody would see anything. Registries that
+// do not take that (docker's wants to be told how far it has come) remove it in time.
 func (r *Repository) forget(ctx context.Context, at string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), forgetTime)
 	defer cancel()

@@ -40,6 +40,7 @@ type Options struct {
 const (
 	defaultPart     = 16 << 20
 	defaultParallel = 4
+	atOnce          = 16          // idle connections that are kept: as many as package packed asks at once
 	defaultRegion   = "us-east-1" // AWS's own
 	maxParts        = 10_000      // of S3: "Amazon S3 multipart upload limits"
 )
@@ -76,7 +77,7 @@ func Open(_ context.Context, rawURL string, o Options) (packed.Objects, error) {
 	if o.Transport == nil {
 		t := http.DefaultTransport.(*http.Transport).Clone()
 		t.DisableCompression = true // bytes as they are
-		t.MaxIdleConnsPerHost = o.Parallel
+		t.MaxIdleConnsPerHost = atOnce
 		o.Transport = t
 	}
 	if p.profile == "" {

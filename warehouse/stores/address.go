@@ -26,7 +26,7 @@ func At(ctx context.Context, rawURL string, o Options) (warehouse.Store, error) 
 	}
 	inner, byContent := strings.CutPrefix(scheme, "ca+")
 	host, _, _ := strings.Cut(rest, "/")
-	if inner == "s3" && strings.Contains(host, ".") {
+	if inner == "s3" && strings.Contains(host, ".") && !strings.Contains(rest, "?") {
 		inner = "https"
 	}
 	switch inner {

@@ -29,10 +29,10 @@ type Options struct {
 	Profile            string // of S3's shared credentials
 	Insecure           bool   // plain connections to other machines, and certificates of anybody
 
-	// Transport is for requests to web servers, in place of one that obeys the proxies
+	// Transport is for requests over http, in place of one that obeys the proxies
 	// of the environment and what is said above of certificates.
 	Transport nethttp.RoundTripper
-	Retry     retry.Policy // of requests to web servers
+	Retry     retry.Policy // of requests over http
 }
 
 // Open opens the warehouse at a URL. It may not connect yet: a warehouse out of reach
@@ -40,18 +40,26 @@ type Options struct {
 func Open(ctx context.Context, rawURL string, o Options) (warehouse.Store, error) {
 	u, err := url.Parse(rawURL)
 	if err != nil {
-		return nil, fmt.Errorf("open warehouse: %w", err)
+		return nil, fmt.Errorf("open warehouse: its URL is broken: %w", parseError(err))
 	}
+	s, err := open(ctx, u, rawURL, o)
+	if err != nil {
+		return nil, fmt.Errorf("open warehouse %s: %w", u.Redacted(), err)
+	}
+	return s, nil
+}
+
+func open(ctx context.Context, u *url.URL, rawURL string, o Options) (warehouse.Store, error) {
 	switch u.Scheme {
 	case "reapi", "grpc", "grpcs":
-		s, err := reapi.Open(rawURL, reapi.Options{
+		return reapi.Open(rawURL, reapi.Options{
 			Token: o.Token, Username: o.Username, Password: o.Password,
 			CAFile: o.CAFile, CertFile: o.CertFile, KeyFile: o.KeyFile, Insecure: o.Insecure,
 		})
-		if err != nil {
-			return nil, fmt.Errorf("open warehouse %s: %w", u.Redacted(), err)
-		}
-		return s, nil
+	}
+	h, err := o.http()
+	if err != nil {
+		return nil, err
 	}
 	var objects packed.Objects
 	switch strings.TrimPrefix(u.Scheme, "ca+") {
@@ -61,19 +69,20 @@ func Open(ctx context.Context, rawURL string, o Options) (warehouse.Store, error
 			objects, err = file.Open(path)
 		}
 	case "http", "https":
-		var h http.Options
-		if h, err = o.http(); err == nil {
-			objects, err = http.Open(strings.TrimPrefix(rawURL, "ca+"), h)
-		}
+		objects, err = http.Open(strings.TrimPrefix(rawURL, "ca+"), h)
 	case "s3":
-		objects, err = s3.Open(ctx, rawURL, s3.Options{AccessKey: o.Username, SecretKey: o.Password, Token: o.Token, Profile: o.Profile})
+		objects, err = s3.Open(ctx, rawURL, s3.Options{
+			AccessKey: o.Username, SecretKey: o.Password, Token: o.Token, Profile: o.Profile, Transport: h.Transport, Retry: o.Retry,
+		})
 	case "oci", "oci+http":
-		objects, err = oci.Open(ctx, rawURL, oci.Options{Username: o.Username, Password: o.Password, Token: o.Token, Insecure: o.Insecure})
+		objects, err = oci.Open(ctx, rawURL, oci.Options{
+			Username: o.Username, Password: o.Password, Token: o.Token, Insecure: o.Insecure, Transport: h.Transport, Retry: o.Retry,
+		})
 	default:
-		return nil, fmt.Errorf("open warehouse %s: kiln knows no warehouses with URLs that begin with %s://", u.Redacted(), u.Scheme)
+		err = fmt.Errorf("kiln knows no warehouses with URLs that begin with %s://", u.Scheme)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("open warehouse %s: %w", u.Redacted(), err)
+		return nil, err
 	}
 	return packed.New(objects), nil
 }
