@@ -33,7 +33,12 @@ type fake struct {
 	fail func(method string, call int) error
 	// piece, if not nil, is given each piece of a stream, and may change it or end it.
 	piece func(method string, sent int64, data []byte) ([]byte, error)
-	bytes atomic.Int64 // that went through connections, either way
+	// mangle, if not nil, may change what a batch gives.
+	mangle func(*remote.BlobRead)
+	// strict makes it give no result that refers to what it lacks.
+	strict  bool
+	offsets []int64      // that were read from
+	bytes   atomic.Int64 // that went through connections, either way
 }
 
 const fakePiece = 64 << 10
@@ -183,6 +188,9 @@ func (f *fake) batchRead(_ context.Context, r *remote.BatchReadBlobsRequest) (*r
 		} else if len(r.Acceptable) > 0 {
 			one.Data, one.Compressor = zip(b), remote.Zstd
 		}
+		if f.mangle != nil {
+			f.mangle(&one)
+		}
 		resp.Blobs = append(resp.Blobs, one)
 	}
 	return &resp, nil
@@ -192,10 +200,36 @@ func (f *fake) getResult(_ context.Context, r *remote.GetActionResultRequest) (*
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	result, ok := f.results[r.Action]
-	if !ok {
+	if !ok || f.strict && !f.complete(result) {
 		return nil, grpc.Errorf(grpc.NotFound, "no result")
 	}
 	return (*remote.Raw)(&result), nil
+}
+
+// complete reports whether all that a result refers to is there.
+func (f *fake) complete(result []byte) bool {
+	var r remote.ActionResult
+	if grpc.Unmarshal(result, &r) != nil {
+		return false
+	}
+	for _, d := range r.Directories {
+		var tree remote.Tree
+		if f.blobs[*d.Tree] == nil || grpc.Unmarshal(f.blobs[*d.Tree], &tree) != nil {
+			return false
+		}
+		for _, msg := range append(tree.Children, tree.Root) {
+			var dir remote.Directory
+			if grpc.Unmarshal(msg, &dir) != nil {
+				return false
+			}
+			for _, n := range dir.Files {
+				if n.Digest.Size > 0 && f.blobs[*n.Digest] == nil {
+					return false
+				}
+			}
+		}
+	}
+	return true
 }
 
 func (f *fake) setResult(_ context.Context, r *remote.UpdateActionResultRequest) (*remote.Raw, error) {
@@ -220,6 +254,9 @@ func (f *fake) read(_ context.Context, call *grpc.ServerCall) error {
 	if !ok {
 		return grpc.Errorf(grpc.NotFound, "no content")
 	}
+	f.mu.Lock()
+	f.offsets = append(f.offsets, r.Offset)
+	f.mu.Unlock()
 	b = b[min(r.Offset, int64(len(b))):]
 	if name.Compressor == remote.Zstd {
 		b = zip(b)

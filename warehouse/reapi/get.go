@@ -1,6 +1,7 @@
 package reapi
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -39,14 +40,14 @@ func (s *store) get(ctx context.Context, id warehouse.WareID, local *warehouse.L
 	if err != nil {
 		return rec, err
 	}
-	entries, bytes, err := list.Size()
+	entries, size, err := list.Size()
 	switch {
 	case err != nil:
 		return rec, fmt.Errorf("%w: %w", warehouse.ErrMismatch, err)
 	case entries > pack.DefaultMaxEntries:
 		return rec, fmt.Errorf("it has %d entries, more than the %d allowed", entries, pack.DefaultMaxEntries)
-	case bytes > pack.DefaultMaxBytes:
-		return rec, fmt.Errorf("its files have %d bytes, more than the %d allowed", bytes, int64(pack.DefaultMaxBytes))
+	case size > pack.DefaultMaxBytes:
+		return rec, fmt.Errorf("its files have %d bytes, more than the %d allowed", size, int64(pack.DefaultMaxBytes))
 	}
 	b, err := pack.NewBuilder(ctx, local, pack.BuildOptions{
 		Options: pack.Options{Packtype: id.Packtype, Filters: pack.KeepFilters()},
@@ -57,7 +58,7 @@ func (s *store) get(ctx context.Context, id warehouse.WareID, local *warehouse.L
 	}
 	defer func() { err = errors.Join(err, b.Close()) }()
 	d := &download{s: s, id: id, b: b, list: list, local: local, dir: o.CacheDir, count: &counter{tell: o.Progress}}
-	if err := d.run(ctx, bytes); err != nil {
+	if err := d.run(ctx, size); err != nil {
 		return rec, err
 	}
 	return b.Commit()
@@ -82,7 +83,7 @@ type download struct {
 // to look for them in others.
 const indexing = 256 << 10
 
-func (d *download) run(ctx context.Context, bytes int64) (err error) {
+func (d *download) run(ctx context.Context, size int64) (err error) {
 	if d.able, err = d.s.abilities(ctx); err != nil {
 		return err
 	}
@@ -91,7 +92,7 @@ func (d *download) run(ctx context.Context, bytes int64) (err error) {
 	}
 	var here []remote.Digest
 	var known *pack.Index
-	if bytes >= indexing {
+	if size >= indexing {
 		if known, err = d.s.index(ctx, d.local); err != nil {
 			return err
 		}
@@ -274,12 +275,25 @@ func (d *download) arrived(a arrival) (err error) {
 
 // receive gets a batch, or one large content.
 func (d *download) receive(ctx context.Context, batch []remote.Digest) (arrival, error) {
-	if len(batch) == 1 && batch[0].Size > d.able.batch {
+	if len(batch) == 1 && batch[0].Size > inMemory {
 		return d.spool(ctx, batch[0])
 	}
-	contents, err := d.s.readBatch(ctx, d.able, batch, d.count)
+	var contents [][]byte
+	var err error
+	if len(batch) == 1 && batch[0].Size > d.able.batch {
+		var b buffer
+		b.Grow(int(batch[0].Size) + bytes.MinRead)
+		err = d.s.readStream(ctx, d.able, batch[0], &b, d.count)
+		contents = [][]byte{b.Bytes()}
+	} else {
+		contents, err = d.s.readBatch(ctx, d.able, batch, d.count)
+	}
 	return arrival{batch, func(i int) (content, error) { return newMemory(contents[i]), nil }, func() error { return nil }}, err
 }
+
+// inMemory is up to what size, in bytes, a content is not written to disk before it is
+// verified. As many of them as are sent at a time are in memory, and one more.
+const inMemory = 8 << 20
 
 // missing says of which files the content is missing.
 func (d *download) missing(err error) error {

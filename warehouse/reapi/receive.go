@@ -232,15 +232,23 @@ func (r *reader) broken(in *received, err error) error {
 	if in.err != nil && in.err != io.EOF {
 		return in.err
 	}
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return r.short()
+	}
 	return mismatch(r.d, err.Error())
+}
+
+// short is the error of a stream that ended too early. It may pass.
+func (r *reader) short() error {
+	return errors.Join(mismatch(r.d, fmt.Sprintf("it ended after %d bytes", r.at)),
+		grpc.Errorf(grpc.Unavailable, "the server gave only a part"))
 }
 
 // ended checks what has come.
 func (r *reader) ended() error {
 	switch {
 	case r.at < r.d.Size:
-		short := mismatch(r.d, fmt.Sprintf("it ended after %d bytes", r.at))
-		return errors.Join(short, grpc.Errorf(grpc.Unavailable, "the server gave only a part"))
+		return r.short()
 	case r.at == r.d.Size && hex.EncodeToString(r.hash.Sum(nil)) == r.d.Hash:
 		return nil
 	case r.parts == 1:

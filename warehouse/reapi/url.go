@@ -1,6 +1,7 @@
 package reapi
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
@@ -107,18 +108,21 @@ func (o Options) credentials() bool {
 	return o.Token != "" || o.Username != "" || o.Password != "" || o.CertFile != ""
 }
 
-// hint adds to an error of the connection what may be wrong with the URL.
+// hint adds to an error of the first connection what may be wrong with the URL.
 func (p place) hint(err error) error {
 	var record tls.RecordHeaderError
 	var authority x509.UnknownAuthorityError
 	var certificate *tls.CertificateVerificationError
-	switch said := err.Error(); {
-	case p.tls && (errors.As(err, &record) || strings.Contains(said, "first record does not look like a TLS handshake")):
+	var op *net.OpError
+	switch {
+	case errors.As(err, &op) && op.Op == "dial", errors.Is(err, context.DeadlineExceeded):
+		return err // nobody is there
+	case errors.As(err, &record):
 		return fmt.Errorf("%w (the server speaks no TLS there: is it grpc://%s?)", err, p.address)
-	case errors.As(err, &authority) || errors.As(err, &certificate):
+	case errors.As(err, &authority), errors.As(err, &certificate):
 		return fmt.Errorf("%w (say ca_file, if the server's certificate is of an authority of your own)", err)
-	case !p.tls && (strings.Contains(said, "malformed HTTP response") || strings.Contains(said, "looked like an HTTP/1.1") || strings.Contains(said, "EOF") || strings.Contains(said, "frame")):
-		return fmt.Errorf("%w (no gRPC in plaintext there: is it reapi://%s?)", err, p.address)
+	case p.tls:
+		return fmt.Errorf("%w (the server ended the connection: maybe it wants a client certificate, cert_file and key_file)", err)
 	}
-	return err
+	return fmt.Errorf("%w (no gRPC in plaintext there: is it grpcs://%s?)", err, p.address)
 }
