@@ -10,6 +10,7 @@ import (
 type CatalogModule struct {
 	Name     Text
 	Releases []CatalogEntry // by release: the id of the release
+	Metadata []CatalogEntry
 }
 
 // A CatalogEntry is one name in a catalog and what it stands for.
@@ -17,10 +18,15 @@ type CatalogEntry struct{ Name, Value Text }
 
 // A CatalogRelease is one release of a module.
 type CatalogRelease struct {
-	Name  Text
-	Items []CatalogEntry // ware ids
-	ID    string         // of the file's content, for _module.json to name
+	Name     Text
+	Items    []CatalogEntry // ware ids
+	Metadata []CatalogEntry
+	ID       string // of the file's content, for _module.json to name
 }
+
+// ReplayKey is the metadata of a release that names, by its id, the plot that makes its
+// items.
+const ReplayKey = "replay"
 
 // CatalogMirrors says where wares of a module can be fetched.
 type CatalogMirrors struct {
@@ -54,6 +60,9 @@ func ReadCatalogModule(file string) (m CatalogModule, diags hcl.Diagnostics) {
 		}
 		m.Name, _ = r.text(fields["name"], "A module's name")
 		m.Releases = r.entries(fields["releases"], "The list of releases")
+		if metadata, there := fields["metadata"]; there {
+			m.Metadata = r.entries(metadata, "The metadata")
+		}
 	})
 	return m, diags
 }
@@ -70,10 +79,14 @@ func ReadCatalogRelease(file string) (rel CatalogRelease, diags hcl.Diagnostics)
 		for _, item := range rel.Items {
 			r.wareID(item.Value.Value, item.Value.Range)
 		}
-		metadata := r.entries(fields["metadata"], "The metadata")
-		rel.ID = cidOf(map[string]any{"releaseName": rel.Name.Value, "items": entryMap(rel.Items), "metadata": entryMap(metadata)})
+		rel.Metadata = r.entries(fields["metadata"], "The metadata")
+		rel.ID = rel.id()
 	})
 	return rel, diags
+}
+
+func (rel *CatalogRelease) id() string {
+	return cidOf(map[string]any{"releaseName": rel.Name.Value, "items": entryMap(rel.Items), "metadata": entryMap(rel.Metadata)})
 }
 
 func entryMap(entries []CatalogEntry) map[string]any {

@@ -22,6 +22,12 @@ func cidOf(document any) string {
 	return "z" + base58.Encode(append(slices.Clone(cidPrefix), sum[:]...)) // z: multibase's base58btc
 }
 
+// cidSHA512 is cidOf with SHA-512, as warpforge named plots once.
+func cidSHA512(document any) string {
+	sum := sha512.Sum512(appendCBOR(nil, document))
+	return "z" + base58.Encode(append([]byte{0x01, 0x71, 0x13, sha512.Size}, sum[:]...))
+}
+
 // appendCBOR appends v as DAG-CBOR: lengths in the fewest bytes, the keys of maps
 // sorted by length, then as bytes.
 func appendCBOR(b []byte, v any) []byte {

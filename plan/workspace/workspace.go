@@ -1,12 +1,10 @@
 // Package workspace finds warpforge's workspaces, directories named .warpforge, and
-// looks wares up in their catalogs. It reads them and writes nothing; package plan
-// fetches.
+// reads and writes their catalogs. Package plan fetches what they name.
 package workspace
 
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -84,7 +82,15 @@ func (s Set) catalogs() (dirs []string) {
 type Item struct {
 	ID        warehouse.WareID
 	Addresses []string // where its module's mirrors have it
+	Catalog   Catalog
+	Ref       Ref
+	Replay    string // the file of the plot that makes it, or ""
+
+	replayErr error
 }
+
+// ReplayError says why the replay that the item's release names cannot be used, or nil.
+func (i *Item) ReplayError() error { return i.replayErr }
 
 // ErrUnknown matches the error of a Lookup that found no such item.
 var ErrUnknown = errors.New("in no catalog")
@@ -99,7 +105,7 @@ func (s Set) Lookup(ref string) (Item, error) {
 	catalogs := s.catalogs()
 	var near []string // sentences about what is nearly so
 	for _, catalog := range catalogs {
-		item, hint, err := lookup(catalog, parts[0], parts[1], parts[2])
+		item, hint, err := Catalog{catalog}.lookup(Ref{parts[0], parts[1], parts[2]})
 		if err != nil || !item.ID.IsZero() {
 			return item, err
 		}
@@ -118,40 +124,34 @@ func (s Set) Lookup(ref string) (Item, error) {
 
 // lookup looks into one catalog. Without an item and an error, the catalog does not
 // have it; hint then says what it has instead.
-func lookup(catalog, module, release, name string) (item Item, hint string, err error) {
-	dir := filepath.Join(catalog, filepath.FromSlash(module))
-	if !filepath.IsLocal(module) || !filepath.IsLocal(release) {
-		return item, "", fmt.Errorf("catalog reference %s:%s: not a name in a catalog", module, release)
-	}
-	file := filepath.Join(dir, "_module.json")
-	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) || isNotDir(err) {
+func (c Catalog) lookup(ref Ref) (item Item, hint string, err error) {
+	m, err := c.moduleOnly(ref.Module)
+	if errors.Is(err, ErrUnknown) {
 		return item, "", nil
 	}
-	m, diags := warpforge.ReadCatalogModule(file)
-	if err := problem(diags); err != nil {
+	if err != nil {
 		return item, "", err
 	}
-	id, ok := find(m.Releases, release)
+	id, ok := find(m.file.Releases, ref.Release)
 	if !ok {
-		return item, fmt.Sprintf("%s has no release %s%s", dir, release, didYouMean(release, m.Releases)), nil
+		return item, fmt.Sprintf("%s has no release %s%s", m.Dir, ref.Release, didYouMean(ref.Release, m.file.Releases)), nil
 	}
-	r, diags := warpforge.ReadCatalogRelease(filepath.Join(dir, "_releases", release+".json"))
-	if err := problem(diags); err != nil {
+	r, err := m.release(ref.Release, id)
+	if err != nil {
 		return item, "", err
 	}
-	if r.ID != id {
-		return item, "", fmt.Errorf("catalog %s: release %s has the id %s, and _module.json names %s: one of the two was changed", dir, release, r.ID, id)
-	}
-	ware, ok := find(r.Items, name)
+	ware, ok := find(r.file.Items, ref.Item)
 	if !ok {
-		return item, fmt.Sprintf("release %s of %s has no item %s%s", release, dir, name, didYouMean(name, r.Items)), nil
+		return item, fmt.Sprintf("release %s of %s has no item %s%s", ref.Release, m.Dir, ref.Item, didYouMean(ref.Item, r.file.Items)), nil
 	}
 	if item.ID, err = warehouse.ParseWareID(ware); err != nil {
 		return item, "", err
 	}
-	mirrors, diags := warpforge.ReadCatalogMirrors(filepath.Join(dir, "_mirrors.json"))
-	item.Addresses = append(mirrors.ByWare[ware], mirrors.ByModule[module][item.ID.Packtype]...)
-	return item, "", problem(diags)
+	item.Addresses, item.Catalog, item.Ref = m.Addresses(item.ID), c, ref
+	if r.Replay != "" {
+		item.Replay, item.replayErr = m.ReplayPath(&r)
+	}
+	return item, "", nil
 }
 
 func isNotDir(err error) bool { return err != nil && strings.Contains(err.Error(), "not a directory") }
