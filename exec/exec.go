@@ -95,6 +95,7 @@ const (
 	FailedOutput                 // an output is missing or cannot be a ware
 	FailedSetup                  // the container could not be made or the command not started
 	FailedInput                  // a ware it needs is missing or was changed on disk
+	FailedMemory                 // the kernel ended a process of it for want of memory, as resources allow no more
 	FailedCall                   // a function failed, or what it gave is not as it must be; Err is of package exec/function
 )
 

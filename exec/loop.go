@@ -135,6 +135,10 @@ func (r *run) soon(st *state) bool {
 // prepare has a container made for a step, with the inputs that are known and
 // already looked at.
 func (r *run) prepare(st *state) error {
+	if r.limit(st) != nil {
+		st.notAhead = true // it is told when its turn comes
+		return nil
+	}
 	job := wire.Job{ID: jobID(st), Name: st.Addr, Scripts: st.Action.Script, GoOn: st.Action.Continue, Network: st.Network}
 	job.UID, job.GID = ids(st.User)
 	st.late = nil
@@ -160,7 +164,7 @@ func (r *run) prepare(st *state) error {
 	if st.status < checking {
 		r.ahead++
 	}
-	return r.backend.Prepare(job)
+	return r.prepareIn(st, job)
 }
 
 // knownInput returns the mount of an input whose ware is known and was looked at.
@@ -213,6 +217,11 @@ func (r *run) inputsChecked(c checkResult) error {
 	}
 	if st.Action.Call != nil {
 		r.startCall(st)
+		return nil
+	}
+	if err := r.limit(st); err != nil {
+		r.slots++
+		r.fail(st, &StepError{Failure: FailedSetup, Err: err})
 		return nil
 	}
 	if err := r.openBackend(); err != nil {
@@ -278,6 +287,7 @@ func (r *run) handle(frame wire.Frame) error {
 		if err := frame.Decode(st.exited); err != nil {
 			return err
 		}
+		st.oom = st.group != nil && st.group.OutOfMemory()
 		st.log.Flush(func(line []byte) { r.emit(Event{Kind: StepLog, Step: st.Step, Line: line}) })
 		if st.exited.Code == 0 {
 			r.emit(Event{Kind: StepPacking, Step: st.Step})
@@ -348,11 +358,20 @@ func (r *run) exitedBadly(st *state) {
 	if e.TimedOut {
 		err.Failure = FailedTimeout
 	}
+	if st.oom {
+		err = r.memoryError(st)
+	}
 	r.fail(st, err)
 }
 
 func (r *run) packed(st *state, p wire.Packed) {
 	st.container = noContainer
+	if st.oom { // what it made of that depends on how much memory there was
+		r.slots++
+		r.fail(st, r.memoryError(st))
+		return
+	}
+	r.unlimit(st)
 	r.ended(st, p.Outputs, st.exited.Duration)
 }
 

@@ -4,10 +4,12 @@ import (
 	"cmp"
 	"context"
 	"maps"
+	"os"
 	"runtime"
 	"slices"
 	"time"
 
+	"github.com/kilnbuild/kiln/exec/container"
 	"github.com/kilnbuild/kiln/exec/container/joblog"
 	"github.com/kilnbuild/kiln/exec/container/wire"
 	"github.com/kilnbuild/kiln/plan"
@@ -19,6 +21,7 @@ import (
 type backend interface {
 	MayRunAs(uid, gid int) error
 	Prepare(wire.Job) error
+	PrepareWith(wire.Job, []*os.File) error
 	Start(wire.Start) error
 	End(id int64, grace time.Duration) error
 	Events() <-chan wire.Frame // closed when the backend is gone
@@ -56,7 +59,9 @@ type state struct {
 	inputs    []wire.Mount // all of them, once they have been looked at
 	late      []string     // ports not mounted when its container was made
 	container containerState
-	notAhead  bool // making its container ahead of time failed once
+	group     *container.Group // that limits it; nil: none
+	oom       bool             // one of its processes was ended for want of memory
+	notAhead  bool             // making its container ahead of time failed once
 	began     time.Time
 	exited    *wire.Exited
 	log       joblog.Tail
@@ -94,6 +99,7 @@ type run struct {
 	wares    *wares
 	memos    *memoWriter
 	backend  backend
+	groups   []*container.Group // of steps that have ended, which the kernel is not done with
 	open     func() (backend, error)
 	checked  chan checkResult
 	holdErr  error // a ware that was made could not be held
@@ -126,6 +132,7 @@ func (r *run) run() (Result, error) {
 		r.Shared = plan.Alone{}
 	}
 	r.slots = r.Jobs
+	r.MaxPIDs = runPIDs(r.MaxPIDs, selected)
 	r.wares = newWares(r.Warehouse, r.Shared, hostsOf(selected, r.Allow))
 	r.memos = newMemoWriter(r.Warehouse, r.Memos, r.Made)
 	r.asked, r.answers, r.over = make(chan struct{}, askJobs), make(chan answer), make(chan struct{})
@@ -139,6 +146,7 @@ func (r *run) run() (Result, error) {
 	if r.backend != nil {
 		r.close()
 	}
+	r.unlimitAll()
 	if memoErr := r.memos.close(); err == nil {
 		err = cmp.Or(memoErr, r.holdErr)
 	}
@@ -258,6 +266,7 @@ func (r *run) remembered(st *state) *warehouse.Memo {
 // fail ends a step, and with it what needs it, and unless KeepGoing the run.
 func (r *run) fail(st *state, e *StepError) {
 	e.Step, e.Tail = st.Step, st.log.Lines()
+	r.unlimit(st)
 	if e.Failure != FailedExit && e.Failure != FailedSignal && e.Failure != FailedTimeout {
 		e.Entry = -1
 	}

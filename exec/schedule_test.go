@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -97,6 +98,8 @@ func (f *fake) End(id int64, _ time.Duration) error {
 	f.live[id] = false
 	return nil
 }
+
+func (f *fake) PrepareWith(j wire.Job, _ []*os.File) error { return f.Prepare(j) }
 
 func (f *fake) MayRunAs(int, int) error   { return nil }
 func (f *fake) Events() <-chan wire.Frame { return f.events }
@@ -237,10 +240,11 @@ func newGone() gone {
 	return g
 }
 
-func (gone) MayRunAs(int, int) error        { return nil }
-func (gone) Prepare(wire.Job) error         { return nil }
-func (gone) Start(wire.Start) error         { return nil }
-func (gone) End(int64, time.Duration) error { return nil }
-func (g gone) Events() <-chan wire.Frame    { return g.events }
-func (gone) Gone() error                    { return errors.New("the backend is gone") }
-func (gone) Close()                         {}
+func (gone) MayRunAs(int, int) error                { return nil }
+func (gone) Prepare(wire.Job) error                 { return nil }
+func (gone) PrepareWith(wire.Job, []*os.File) error { return nil }
+func (gone) Start(wire.Start) error                 { return nil }
+func (gone) End(int64, time.Duration) error         { return nil }
+func (g gone) Events() <-chan wire.Frame            { return g.events }
+func (gone) Gone() error                            { return errors.New("the backend is gone") }
+func (gone) Close()                                 {}

@@ -74,7 +74,9 @@ func (x *executor) prepare(spec wire.Job, files []*os.File) (*job, error) {
 		return nil, failed(wire.StagePrepare, err)
 	}
 	s := streams{stdout: writer, stderr: writer, uid: spec.UID, gid: spec.GID}
-	if len(files) >= 2 {
+	if spec.GroupsOnly {
+		s.groups = files
+	} else if len(files) >= 2 {
 		s.stdin, s.stdout, s.groups = files[0], files[1], files[2:]
 		if spec.Terminal {
 			s.stderr = s.stdout

@@ -32,11 +32,13 @@ type Job struct {
 	GoOn     bool     // entries after one that fails run too
 	Network  bool     // it shares the executor's network
 	UID, GID int
-	ReadOnly bool   // nothing but /tmp can be written to, which is in memory
-	Files    int    // how many files come along: none; or stdin, stdout and cgroup.procs to join
-	Terminal bool   // the second of its files is a terminal: its stderr too, in place of the log
-	MaxPIDs  uint64 // processes its user may have in the run; 0: the run's limit
-	MaxData  uint64 // bytes of memory each process may have for itself; 0: no limit
+	ReadOnly bool // nothing but /tmp can be written to, which is in memory
+	Files    int  // how many files come along: none; or stdin, stdout and cgroup.procs to join
+	// GroupsOnly says that all of its files are cgroup.procs.
+	GroupsOnly bool
+	Terminal   bool   // the second of its files is a terminal: its stderr too, in place of the log
+	MaxPIDs    uint64 // processes its user may have in the run; 0: the run's limit
+	MaxData    uint64 // bytes of memory each process may have for itself; 0: no limit
 }
 
 // A Mount is a ware, or something of the host, at a port.

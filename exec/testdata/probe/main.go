@@ -137,6 +137,19 @@ func init() {
 			cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 			return cmd.Start()
 		},
+		"child": func(s string) error { // runs the probe with one argument, and tells how that ended
+			fmt.Println("child:", osexec.Command("/probe", s).Run())
+			return nil
+		},
+		"eat": func(mebibytes string) error {
+			n, _ := strconv.Atoi(mebibytes)
+			memory := make([]byte, n<<20)
+			for i := 0; i < len(memory); i += 4096 {
+				memory[i] = 1
+			}
+			fmt.Println("ate", len(memory))
+			return nil
+		},
 		"forkbomb": func(string) error {
 			for {
 				if err := osexec.Command("/probe", "forkbomb:").Start(); err != nil {
