@@ -3,16 +3,14 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
-	"net/url"
+	"os"
 
 	"github.com/spf13/cobra"
 
 	"github.com/kilnbuild/kiln/exec/delegate"
 	"github.com/kilnbuild/kiln/exec/delegate/inside"
 	"github.com/kilnbuild/kiln/warehouse"
-	"github.com/kilnbuild/kiln/warehouse/file"
-	"github.com/kilnbuild/kiln/warehouse/packed"
+	"github.com/kilnbuild/kiln/warehouse/stores"
 )
 
 // newHelperCmd makes the verb that runners start in other environments. It is no
@@ -28,6 +26,10 @@ func newHelperCmd(*app) *cobra.Command {
 			if len(args) == 2 && args[0] == delegate.Install {
 				return inside.Install(args[1])
 			}
+			if args[0] == inside.EnterVerb {
+				inside.Enter()
+				return told(errors.New("the command could not be started")) // Enter has said why
+			}
 			p, err := delegate.Parse(args)
 			if err != nil {
 				return err
@@ -42,18 +44,10 @@ func newHelperCmd(*app) *cobra.Command {
 	}
 }
 
-// openStore opens the warehouse at a URL.
-func openStore(_ context.Context, place string) (warehouse.Store, error) {
-	u, err := url.Parse(place)
-	if err != nil {
-		return nil, err
-	}
-	if u.Scheme != "file" && u.Scheme != "ca+file" {
-		return nil, fmt.Errorf("%s: the helper opens no warehouse of that kind", u.Redacted())
-	}
-	objects, err := file.Open(u.Path)
-	if err != nil {
-		return nil, err
-	}
-	return packed.New(objects), nil
+// openStore opens the warehouse at a URL, with the credentials in the helper's environment;
+// those of buckets are where other programs look for them too.
+func openStore(ctx context.Context, place string) (warehouse.Store, error) {
+	return stores.Open(ctx, place, stores.Options{
+		Token: os.Getenv("KILN_WAREHOUSE_TOKEN"), Username: os.Getenv("KILN_WAREHOUSE_USERNAME"), Password: os.Getenv("KILN_WAREHOUSE_PASSWORD"),
+	})
 }

@@ -43,6 +43,7 @@ var runnerKinds = []runnerKind{
 	{"container", "containers of kiln's own, on this machine", true, func(o runnerSetting) (exec.Runner, error) {
 		return rootless.New(o.registry, containers(), o.self), nil
 	}},
+	{"docker", "containers of a Docker Engine, or of podman", true, openDocker},
 	{"local", "this machine as it is: NO isolation, the command sees and may change all that you may", false, func(o runnerSetting) (exec.Runner, error) {
 		return local.New(o.registry, o.self), nil
 	}},

@@ -69,6 +69,9 @@ type Payload struct {
 	Timeout time.Duration `json:"timeout,omitempty"` // nanoseconds from the helper's start to the command's end; 0: none
 	Grace   time.Duration `json:"grace,omitempty"`   // from SIGTERM to SIGKILL; 0: DefaultGrace
 	Network Network       `json:"network,omitempty"`
+	// Confine has the helper keep the command from system calls as a container of kiln's does,
+	// where the runner had the environment not do so.
+	Confine bool `json:"confine,omitempty"`
 	// Owned says that the runner counts on files of its machine that are mounted here
 	// being the helper's own.
 	Owned bool `json:"owned,omitempty"`
@@ -89,7 +92,7 @@ type Network string
 const (
 	NetworkAsIs    Network = ""        // nothing: the environment does, or nobody
 	NetworkTry     Network = "try"     // a network namespace where that is permitted
-	NetworkRequire Network = "require" // the command does not run where there is a network
+	NetworkRequire Network = "require" // the same, and where it is not, the command does not run
 )
 
 // version is that of payloads and results: docs/formats.md, "Delegation".

@@ -87,11 +87,17 @@ func (p place) sharesFiles(security []string) bool {
 	if err != nil || u.Scheme != "unix" {
 		return false
 	}
-	if secured(security, "rootless") {
-		var st syscall.Stat_t
-		return syscall.Stat(u.Path, &st) == nil && int(st.Uid) == os.Geteuid()
+	if owner, err := ownerOf(u.Path); err == nil && owner != 0 || secured(security, "rootless") {
+		return err == nil && owner == os.Geteuid()
 	}
 	return os.Geteuid() == 0 && !secured(security, "userns")
+}
+
+// ownerOf returns the user to whom a socket belongs: who runs the engine.
+func ownerOf(path string) (int, error) {
+	var st syscall.Stat_t
+	err := syscall.Stat(path, &st)
+	return int(st.Uid), err
 }
 
 // arch is the engine's, in Go's words.
@@ -141,7 +147,12 @@ func (e *engine) unenforced(l exec.Amounts) (names []string) {
 	return names
 }
 
-func (e *engine) rootless() bool { return secured(e.info.SecurityOptions, "rootless") }
+// rootless reports whether the engine is an ordinary user's. podman does not say so where
+// Docker does, but its socket tells.
+func (e *engine) rootless() bool {
+	owner, err := ownerOf(strings.TrimPrefix(e.DaemonHost(), "unix://"))
+	return secured(e.info.SecurityOptions, "rootless") || e.podman && err == nil && owner != 0
+}
 
 // secured reports whether an engine names a security option.
 func secured(options []string, name string) bool {

@@ -70,6 +70,9 @@ func (j *job) send(ctx context.Context) error {
 // at storeDir.
 func writeArchive(w io.Writer, payload []byte, dir string) error {
 	tw := tar.NewWriter(w)
+	if err := tw.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: strings.TrimPrefix(sinkDir, "/") + "/", Mode: 0o755}); err != nil {
+		return err
+	}
 	if err := tw.WriteHeader(&tar.Header{Name: strings.TrimPrefix(delegate.PayloadPath, "/"), Mode: 0o644, Size: int64(len(payload))}); err != nil {
 		return err
 	}

@@ -63,7 +63,7 @@ func (h *helper) checkOwner() error {
 	return nil
 }
 
-// checkNetwork notes whether there is a network, and refuses one that must not be.
+// checkNetwork notes whether there is a network.
 func (h *helper) checkNetwork() error {
 	name, err := outside()
 	if err != nil {
@@ -71,12 +71,18 @@ func (h *helper) checkNetwork() error {
 	}
 	if name == "" {
 		h.result.Offline = exec.OfflineEnforced
-		return nil
-	}
-	if h.Payload.Network == delegate.NetworkRequire && !h.Spec.Network {
-		return fmt.Errorf("the command is to be offline, but there is a network interface here: %s", name)
 	}
 	return nil
+}
+
+// offlineHere reports whether it is for the helper to keep the command from a network.
+func (h *helper) offlineHere() bool {
+	return h.Payload.Network != delegate.NetworkAsIs && !h.Spec.Network && h.result.Offline != exec.OfflineEnforced
+}
+
+// mustBeOffline reports whether the command may not run if it cannot be kept from one.
+func (h *helper) mustBeOffline() bool {
+	return h.offlineHere() && h.Payload.Network == delegate.NetworkRequire
 }
 
 // outside returns the name of an interface that leads out of this network namespace,

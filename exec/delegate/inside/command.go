@@ -87,10 +87,11 @@ func (h *helper) start(args []string) (pid int, err error) {
 		}
 		return 0, fmt.Errorf("enter the working directory %s: %w", dir, cause(err))
 	}
-	attr := &syscall.ProcAttr{
-		Dir: dir, Env: h.Spec.Env, Files: []uintptr{null.Fd(), os.Stdout.Fd(), os.Stderr.Fd()},
-		Sys: &syscall.SysProcAttr{Setsid: true},
+	files := []uintptr{null.Fd(), os.Stdout.Fd(), os.Stderr.Fd()}
+	if h.Confine || h.offlineHere() || len(h.marks) > 0 {
+		return h.enter(args, dir, files)
 	}
+	attr := &syscall.ProcAttr{Dir: dir, Env: h.Spec.Env, Files: files, Sys: &syscall.SysProcAttr{Setsid: true}}
 	if os.Geteuid() == 0 {
 		attr.Sys.Credential = &syscall.Credential{Uid: uint32(h.uid), Gid: uint32(h.gid)}
 	}

@@ -153,6 +153,53 @@ func TestWorld(t *testing.T) {
 	}
 }
 
+// TestOffline: where there is a network, the helper takes it away, or does not run what
+// must not have it.
+func TestOffline(t *testing.T) {
+	for network, want := range map[delegate.Network]exec.Offline{delegate.NetworkAsIs: exec.OfflineNone, delegate.NetworkTry: exec.OfflineEnforced, delegate.NetworkRequire: exec.OfflineEnforced} {
+		t.Run(string(network), func(t *testing.T) {
+			w := newWorld(t)
+			w.flags &^= syscall.CLONE_NEWNET
+			if err := os.MkdirAll(w.root+"/proc", 0o755); err != nil {
+				t.Fatal(err)
+			}
+			p := delegate.Payload{Network: network, Spec: script("exit 3")}
+			r, out := w.run(p)
+			if os.Getuid() != 0 && network != delegate.NetworkAsIs { // a chroot of an ordinary user's permits no namespaces
+				if required := network == delegate.NetworkRequire; r.Offline != exec.OfflineNone || required != (r.Reason == exec.ReasonSetup) {
+					t.Errorf("result %+v, wrote %q", r, out)
+				}
+				return
+			}
+			if r.Offline != want || r.Reason != exec.ReasonExit || *r.ExitCode != 3 || out != "" {
+				t.Errorf("result %+v, wrote %q", r, out)
+			}
+			p.Spec.Network = true
+			if r, _ := w.run(p); r.Offline != exec.OfflineNone || r.Reason != exec.ReasonExit {
+				t.Errorf("with a network that was asked for: %+v", r)
+			}
+		})
+	}
+}
+
+// TestConfined: a command that the helper confines has the capabilities of a step, and a
+// command that is not there is told as ever.
+func TestConfined(t *testing.T) {
+	w := newWorld(t)
+	spec := script("test -x /bin/sh && exec nothing")
+	for want, spec := range map[string]exec.JobSpec{
+		"nothing: no such file":            {Command: []string{"nothing"}, Env: []string{"PATH=/bin"}},
+		"working directory /none: no such": {Command: []string{"/bin/true"}, Dir: "/none"},
+		"/etc/passwd: permission denied":   {Command: []string{"/etc/passwd"}},
+		"exit code 127":                    spec,
+	} {
+		r, out := w.run(delegate.Payload{Spec: spec, Confine: true})
+		if !strings.Contains(r.Message, want) || want != "exit code 127" && out != "" {
+			t.Errorf("%s; want %s; wrote %q", r.Message, want, out)
+		}
+	}
+}
+
 // TestEnds: how a command ended is told as a container of kiln's tells it.
 func TestEnds(t *testing.T) {
 	for name, tt := range map[string]struct {
