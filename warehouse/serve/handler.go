@@ -113,7 +113,7 @@ func httpCode(err error) int {
 	switch grpc.CodeOf(err) {
 	case grpc.OK:
 		return http.StatusOK
-	case grpc.NotFound:
+	case grpc.NotFound, grpc.DataLoss: // another place may have what is damaged here
 		return http.StatusNotFound
 	case grpc.InvalidArgument:
 		return http.StatusBadRequest

@@ -32,7 +32,7 @@ type local struct {
 	mu    sync.Mutex
 	names map[keep.Sum]named // by action
 	trees map[warehouse.WareID]tree
-	wrong map[keep.Sum]bool // contents that turned out to be damaged
+	wrong map[keep.Sum]time.Time // contents and wares (wareName) that turned out to be damaged: when
 }
 
 // named is what an action stands for: one of the two.
@@ -48,7 +48,7 @@ func newLocal(wares *warehouse.Local, memos *warehouse.Memos) *local {
 	return &local{
 		wares: wares, memos: memos, index: pack.NewIndex(wares, 0),
 		looking: make(chan struct{}, 1),
-		names:   map[keep.Sum]named{}, trees: map[warehouse.WareID]tree{}, wrong: map[keep.Sum]bool{},
+		names:   map[keep.Sum]named{}, trees: map[warehouse.WareID]tree{}, wrong: map[keep.Sum]time.Time{},
 	}
 }
 
@@ -139,8 +139,8 @@ func (l *local) name() error {
 		names[sumOfAction(remote.MemoAction(key))] = named{memo: key}
 	}
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.names = names
-	l.mu.Unlock()
 	return nil
 }
 
@@ -183,6 +183,9 @@ func (s *Server) localAction(ctx context.Context, action remote.Digest) ([]byte,
 
 // wareResult says where a ware is.
 func (s *Server) wareResult(ctx context.Context, id warehouse.WareID, result *remote.ActionResult) error {
+	if s.local.distrusts(wareName(id.Hash)) {
+		return keep.ErrMissing
+	}
 	t, err := s.treeOf(ctx, id)
 	if errors.Is(err, warehouse.ErrMissing) {
 		return keep.ErrMissing
@@ -255,19 +258,29 @@ func (s *Server) memoResult(key warehouse.StepKey, result *remote.ActionResult) 
 
 // hasLocal reports whether a fileset of this machine has the content.
 func (s *Server) hasLocal(sum keep.Sum) bool {
-	if s.local == nil || !s.local.index.Has(sum.String()) {
-		return false
-	}
-	s.local.mu.Lock()
-	defer s.local.mu.Unlock()
-	return !s.local.wrong[sum]
+	return s.local != nil && s.local.index.Has(sum.String()) && !s.local.distrusts(sum)
 }
 
-// distrust notes that content in a fileset is no longer what it was: it can be handed in.
-func (l *local) distrust(sum keep.Sum) {
+// distrustFor is how long what was found to be damaged is not looked at again: it may
+// have been made anew.
+const distrustFor = time.Hour
+
+// distrust notes that a ware, and maybe content in it, is no longer what it was. Neither
+// is offered then, so that it can be handed in.
+func (l *local) distrust(sums ...keep.Sum) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.wrong[sum] = true
+	for _, sum := range sums {
+		l.wrong[sum] = time.Now()
+	}
+}
+
+// distrusts reports whether content or a ware was found to be damaged.
+func (l *local) distrusts(sum keep.Sum) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	at, wrong := l.wrong[sum]
+	return wrong && time.Since(at) < distrustFor
 }
 
 // openLocal opens content of a fileset, which nobody has verified yet.
@@ -291,7 +304,7 @@ func (s *Server) openLocal(ctx context.Context, sum keep.Sum, size int64) (*cont
 	if size != anySize && size != found.Entry.Size {
 		return nil, keep.ErrMissing
 	}
-	wrong := func() { s.local.distrust(sum) }
+	wrong := func() { s.local.distrust(sum, wareName(found.Fileset.ID.Hash)) }
 	f, err := found.Fileset.Reach(found.Entry)
 	if err != nil && !s.local.wares.Exists(found.Fileset.ID) {
 		return nil, keep.ErrMissing // removed meanwhile

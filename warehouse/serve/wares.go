@@ -81,7 +81,7 @@ func (s *Server) packedWare(hash string) (keep.Sum, error) {
 
 // localWare looks a ware of the local warehouse up by its hash.
 func (s *Server) localWare(hash string) (warehouse.Record, error) {
-	if s.local != nil {
+	if s.local != nil && !s.local.distrusts(wareName(hash)) {
 		for _, packtype := range packtypes {
 			rec, err := s.local.wares.Get(warehouse.WareID{Packtype: packtype, Hash: hash})
 			if err == nil {
@@ -118,6 +118,9 @@ func (s *Server) packNow(ctx context.Context, hash string, rec warehouse.Record)
 		if !errors.Is(err, archive.ErrZip) {
 			break
 		}
+	}
+	if errors.Is(err, pack.ErrCorrupt) {
+		s.local.distrust(wareName(hash))
 	}
 	if err == nil {
 		err = s.nameWare(hash, sum)

@@ -78,7 +78,7 @@ func lying(t *testing.T, p Place) {
 		t.Skip("what this kind of store keeps cannot be changed")
 	}
 	l, s := OpenLocal(t), open(t, p)
-	made := wares(t, l)
+	made := Wares(t, l)
 	wanted := made["small"]
 	Put(t, s, l, wanted)
 	for _, name := range []string{"odd", "file", "empty", "tar", "zip", "zeros"} {

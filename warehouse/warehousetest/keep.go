@@ -17,7 +17,7 @@ import (
 // roundTrip puts wares of all sorts with one client and gets them with another.
 func roundTrip(t *testing.T, p Place) {
 	l, s := OpenLocal(t), open(t, p)
-	made := wares(t, l)
+	made := Wares(t, l)
 	for name, rec := range made {
 		if err := s.Put(t.Context(), rec, l, warehouse.Transfer{}); err != nil {
 			t.Errorf("%s: %v", name, err)

@@ -50,8 +50,8 @@ func noise(n int, seed uint64) []byte {
 	return data
 }
 
-// wares are wares that some form finds hard.
-func wares(t testing.TB, l *warehouse.Local) map[string]warehouse.Record {
+// Wares makes wares that some form finds hard, by what is hard about them.
+func Wares(t testing.TB, l *warehouse.Local) map[string]warehouse.Record {
 	t.Helper()
 	dir := t.TempDir()
 	keep, err := pack.ParseFilters("uid=keep,gid=keep,mtime=keep,setid=keep")
