@@ -61,17 +61,21 @@ func (b *Builder) fits(size int64) error {
 	return nil
 }
 
-// inRatio checks that what was written so far is not too much for what was read.
+// inRatio checks that what was written so far is not too much for what was read. Of the
+// last block its padding may not have been read yet: see archive.padFrame.
 func (b *Builder) inRatio() error {
 	written := b.bytes.Load()
 	if b.o.Packed == nil || written <= RatioFloor {
 		return nil
 	}
-	if packed := b.o.Packed(); written/b.o.MaxRatio > packed {
+	if packed := b.o.Packed(); (written-unpadded)/b.o.MaxRatio > packed {
 		return fmt.Errorf("%w: %d bytes of the archive hold %d bytes of files by now, more than %d times as many", ErrRatio, packed, written, b.o.MaxRatio)
 	}
 	return nil
 }
+
+// unpadded is how many bytes of content a block of an archive can have that kiln wrote.
+const unpadded = 8 << 20
 
 // createFile makes the file n in dst and opens it for writing.
 func createFile(dst int, n *node) (int, error) {
