@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"flag"
 	"fmt"
 	"io"
@@ -51,7 +52,7 @@ func TestScript(t *testing.T) {
 			}
 			return false, fmt.Errorf("unknown condition %q", cond)
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"registry": startRegistry, "bucket": startBucket},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"registry": startRegistry, "bucket": startBucket, "cache": startCache},
 		Setup: func(env *testscript.Env) error {
 			for name, dir := range map[string]string{
 				"KILN_DATA_HOME": "data", "KILN_CACHE_HOME": "cache", "KILN_CONFIG_HOME": "config",
@@ -109,4 +110,25 @@ func startRegistry(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Defer(stop)
 	ts.Setenv("REG", addr)
 	ts.Setenv("REGUSER", ocitest.User+":"+ocitest.Password)
+}
+
+// startCache is the command cache: it starts kiln serve with these arguments, or another
+// server of REAPI that KILN_TEST_REAPI names, at $CACHE, HOST:PORT.
+func startCache(ts *testscript.TestScript, _ bool, args []string) {
+	if url := os.Getenv("KILN_TEST_REAPI"); url != "" && len(args) == 0 {
+		ts.Setenv("CACHE", strings.TrimPrefix(url, "grpc://"))
+		return
+	}
+	cmd := osexec.Command("kiln", append([]string{"serve", "--listen", "127.0.0.1:0", "--no-local"}, args...)...)
+	cmd.Env = append(os.Environ(), "KILN_DATA_HOME="+ts.MkAbs(".cache"), "PATH="+ts.Getenv("PATH"))
+	stdout, err := cmd.StdoutPipe()
+	ts.Check(err)
+	ts.Check(cmd.Start())
+	ts.Defer(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+	line, err := bufio.NewReader(stdout).ReadString('\n')
+	ts.Check(err)
+	ts.Setenv("CACHE", strings.TrimSpace(line))
 }

@@ -1,8 +1,10 @@
 package remote
 
 import (
+	"strings"
 	"testing"
 
+	"github.com/kilnbuild/kiln/warehouse"
 	"github.com/kilnbuild/kiln/warehouse/reapi/grpc"
 )
 
@@ -32,6 +34,19 @@ func TestResourceNames(t *testing.T) {
 	} {
 		if got, err := ParseResource(name); grpc.CodeOf(err) != grpc.InvalidArgument {
 			t.Errorf("%q: %+v, %v", name, got, err)
+		}
+	}
+}
+
+// The vectors of docs/formats.md, "Wares and memos over REAPI".
+func TestActions(t *testing.T) {
+	empty := warehouse.WareID{Packtype: "tree", Hash: "5cd5ef42d5253c50873cd13db2574f307c78695fdd1018ddb036dae44f60d08c-7"}
+	for got, want := range map[Digest]string{
+		WareAction(empty): "808727a87589743dab23ac33a07ec2f2a58eb6695ef5d69e5e505988cf3b2037-138",
+		MemoAction(warehouse.StepKey(strings.Repeat("0", 64))): "284f9e07a67757b1ad62da5ff9f7ed965b8532f1fab2f3c7a58d7f6fca3fe72b-138",
+	} {
+		if got.String() != want {
+			t.Errorf("%s, want %s", got, want)
 		}
 	}
 }
