@@ -52,7 +52,9 @@ func TestScript(t *testing.T) {
 			}
 			return false, fmt.Errorf("unknown condition %q", cond)
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"registry": startRegistry, "bucket": startBucket, "cache": startCache},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"registry": startRegistry, "bucket": startBucket, "cache": startCache, "serve": startServe,
+		},
 		Setup: func(env *testscript.Env) error {
 			for name, dir := range map[string]string{
 				"KILN_DATA_HOME": "data", "KILN_CACHE_HOME": "cache", "KILN_CONFIG_HOME": "config",
