@@ -53,7 +53,7 @@ func File(rawURL string, o Options) (packed.Objects, error) {
 	if err != nil {
 		return nil, err
 	}
-	return file{s}, nil
+	return one{s}, nil
 }
 
 // objects is a directory on a server.
@@ -75,18 +75,18 @@ func (o *objects) Put(ctx context.Context, name string, body io.ReaderAt, size i
 	return o.put(ctx, o.at(name), body, size)
 }
 
-// file is one object.
-type file struct{ *server }
+// one is one object.
+type one struct{ *server }
 
-func (f file) String() string { return f.base.String() }
+func (f one) String() string { return f.base.String() }
 
-func (f file) Open(ctx context.Context, _ string, offset int64, version string) (*packed.Object, error) {
+func (f one) Open(ctx context.Context, _ string, offset int64, version string) (*packed.Object, error) {
 	return f.open(ctx, f.base, offset, version)
 }
 
-func (f file) Stat(ctx context.Context, _ string) (packed.Info, error) { return f.stat(ctx, f.base) }
+func (f one) Stat(ctx context.Context, _ string) (packed.Info, error) { return f.stat(ctx, f.base) }
 
-func (f file) Put(context.Context, string, io.ReaderAt, int64) error {
+func (f one) Put(context.Context, string, io.ReaderAt, int64) error {
 	return fmt.Errorf("%w: it is the address of one ware, not of a warehouse", warehouse.ErrReadOnly)
 }
 
