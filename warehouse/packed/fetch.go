@@ -191,13 +191,10 @@ func (r *receiver) accept(o *Object) (skip int64, err error) {
 // is there. What is not proven must not have been through a power cut: a file that is
 // longer than what reached the disk is full of zeros.
 func (r *receiver) goesOn(was, is origin) bool {
-	if !r.Proven && was.Boot != is.Boot {
+	if !r.Proven && was.Boot != is.Boot || was.Size != is.Size {
 		return false
 	}
-	if was.From == is.From && was.Version != "" && is.Version != "" {
-		return was.Version == is.Version
-	}
-	return was.Size == is.Size
+	return was.From != is.From || was.Version == "" || is.Version == "" || was.Version == is.Version
 }
 
 // startOver empties p for an object that is not the one p has a part of. If that was
@@ -206,6 +203,7 @@ func (r *receiver) startOver(o *Object, is origin) error {
 	again := errOther
 	if !r.in.rewind() {
 		again = retry.Final(errOther)
+		r.in.end(again) // before what is being read goes away
 	}
 	if err := r.p.reset(is); err != nil {
 		return retry.Final(err)
