@@ -26,12 +26,14 @@ type Victim struct {
 	Seen RecordStat
 }
 
-// freshTime is how long a ware that was just put in place is kept while anybody is at
-// work: between putting it there and holding it, a run may not say that it needs it.
-const freshTime = 10 * time.Minute
+// FreshTime is how long a ware that was just put in place is kept while anybody is at
+// work: between putting it there and holding it, a run does not say that it needs it.
+const FreshTime = 10 * time.Minute
 
 // An Evictor removes wares that no open Local holds. One goroutine uses it.
 type Evictor struct {
+	Fresh time.Duration // FreshTime, but for tests
+
 	l      *Local
 	leases map[string]*leaseRead // by name of the file
 	held   map[string]int        // by ware id: how many leases say so
@@ -45,7 +47,7 @@ type leaseRead struct {
 
 // Evictor begins to evict.
 func (l *Local) Evictor() *Evictor {
-	return &Evictor{l: l, leases: map[string]*leaseRead{}, held: map[string]int{}}
+	return &Evictor{Fresh: FreshTime, l: l, leases: map[string]*leaseRead{}, held: map[string]int{}}
 }
 
 // Others returns how many other Locals are open that hold something, or said that
@@ -86,7 +88,7 @@ func (e *Evictor) Evict(victims []Victim) (gone []bool, err error) {
 			if err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return err
 			}
-			if err != nil || now != v.Seen || len(e.leases) > 0 && fresh(now) {
+			if err != nil || now != v.Seen || len(e.leases) > 0 && e.fresh(now) {
 				continue
 			}
 			path, err := e.l.takeOut(p)
@@ -108,7 +110,7 @@ func (e *Evictor) Evict(victims []Victim) (gone []bool, err error) {
 
 // fresh reports whether a record changed a short time ago. One from the future counts:
 // the clock was set back.
-func fresh(s RecordStat) bool { return time.Since(time.Unix(0, s.Ctime)) < freshTime }
+func (e *Evictor) fresh(s RecordStat) bool { return time.Since(time.Unix(0, s.Ctime)) < e.Fresh }
 
 // takeOut removes a ware's record and renames its fileset aside. The warehouse's lock
 // is held. aside is "" when there is no fileset.

@@ -32,6 +32,7 @@ type Options struct {
 	DryRun   bool          // remove nothing
 
 	Now      func() time.Time  // nil: time.Now
+	Fresh    time.Duration     // see warehouse.FreshTime, which 0 stands for
 	Progress func(done string) // called now and then with what is being done; may be nil
 	Removed  func(Item)        // called for what goes, in the order in which it goes; may be nil
 }

@@ -1,6 +1,7 @@
 package gc
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -253,6 +254,7 @@ func (c *collection) old(used int64) bool {
 // listLeases finds out what running kilns use.
 func (c *collection) listLeases() error {
 	c.evict = c.o.Warehouse.Evictor()
+	c.evict.Fresh = cmp.Or(c.o.Fresh, c.evict.Fresh)
 	n, err := c.evict.Others()
 	if errors.Is(err, warehouse.ErrReadOnly) {
 		return nil // for a look at it, nobody is at work
