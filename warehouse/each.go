@@ -136,16 +136,30 @@ type MemoEntry struct {
 	Memo *Memo // nil: it cannot be read as one
 }
 
-// Each calls f for every memo, in no order, holding one at a time.
-func (m *Memos) Each(ctx context.Context, f func(MemoEntry) error) error {
+// EachKey calls f for the key of every memo, in no order, without looking at it.
+func (m *Memos) EachKey(ctx context.Context, f func(StepKey) error) error {
 	err := eachName(ctx, m.dir, func(name string) error {
 		key, ok := strings.CutSuffix(name, ".json")
 		if !ok {
 			return nil
 		}
-		path, err := m.path(StepKey(key))
-		if err != nil {
+		if _, err := m.path(StepKey(key)); err != nil {
 			return nil // nothing of ours
+		}
+		return f(StepKey(key))
+	})
+	if err != nil {
+		return fmt.Errorf("list memos: %w", err)
+	}
+	return nil
+}
+
+// Each calls f for every memo, in no order, holding one at a time.
+func (m *Memos) Each(ctx context.Context, f func(MemoEntry) error) error {
+	return m.EachKey(ctx, func(key StepKey) error {
+		path, err := m.path(key)
+		if err != nil {
+			return err
 		}
 		var st unix.Stat_t
 		if err := unix.Lstat(path, &st); err == unix.ENOENT {
@@ -153,17 +167,13 @@ func (m *Memos) Each(ctx context.Context, f func(MemoEntry) error) error {
 		} else if err != nil {
 			return pathError("stat", path, err)
 		}
-		e := MemoEntry{Key: StepKey(key), Stat: MemoStat{st.Ino, uint64(st.Size), st.Mtim.Nano(), st.Ctim.Nano()}, Disk: st.Blocks * 512}
+		e := MemoEntry{Key: key, Stat: MemoStat{st.Ino, uint64(st.Size), st.Mtim.Nano(), st.Ctim.Nano()}, Disk: st.Blocks * 512}
 		e.Memo, err = m.Get(e.Key)
 		if err != nil && !errors.Is(err, ErrMissing) {
 			return err
 		}
 		return f(e)
 	})
-	if err != nil {
-		return fmt.Errorf("list memos: %w", err)
-	}
-	return nil
 }
 
 // Remove removes a memo, unless it is another one by now than seen. It is idempotent.

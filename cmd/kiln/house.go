@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"path/filepath"
+	"runtime/debug"
 
 	"github.com/kilnbuild/kiln/exec/registry"
 	"github.com/kilnbuild/kiln/warehouse"
@@ -26,6 +27,8 @@ func (a *app) withHouse(change bool, f func(gc.Options) error) error {
 			return err
 		}
 	}
+	// What is held grows with the number of wares: let it not be twice that.
+	debug.SetGCPercent(20)
 	return with(func(l *warehouse.Local) error {
 		return f(gc.Options{
 			Warehouse: l, Memos: warehouse.ReadMemos(filepath.Join(data, "memo")), Uses: warehouse.OpenUses(filepath.Join(data, "use")),

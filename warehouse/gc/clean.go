@@ -61,22 +61,14 @@ func (c *collection) clean() error {
 		if err := c.ctx.Err(); err != nil {
 			return errors.Join(batch.flush(), err)
 		}
-		why := ""
-		switch {
-		case c.old(u.used):
+		why := "size"
+		if c.old(u.used) {
 			why = "age"
-		case c.over():
-			// What is in the batch may stay, if somebody uses it by now.
-			if err := batch.flush(); err != nil {
-				return err
+		} else if !c.over() {
+			// What is in the batch counts as gone, and may stay after all.
+			if err := batch.flush(); err != nil || !c.over() {
+				return err // what follows was used later, and there is room for it
 			}
-			if !c.over() {
-				return nil
-			}
-			why = "size"
-		default:
-			// All that follow were used later, and there is room for them.
-			return batch.flush()
 		}
 		if err := c.remove(u, why, batch); err != nil {
 			return errors.Join(batch.flush(), err)
@@ -157,7 +149,7 @@ func (c *collection) cleanBroken() error {
 		return err
 	}
 	return c.o.Warehouse.EachFileset(c.ctx, func(id warehouse.WareID, path string) error {
-		if i, known := c.byID[id]; known && !c.wares[i].alias && !c.wares[i].gone || c.o.Warehouse.HasRecord(id) {
+		if i, known := c.find(id); known && !c.wares[i].alias && !c.wares[i].gone || c.o.Warehouse.HasRecord(id) {
 			return nil
 		}
 		disk, err := DiskUsage(c.ctx, path)

@@ -1,11 +1,13 @@
 package gc
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/kilnbuild/kiln/warehouse"
@@ -42,10 +44,8 @@ type collection struct {
 	ctx    context.Context
 	o      Options
 	now    int64
-	wares  []ware
-	byID   map[warehouse.WareID]int32
-	memos  []memo
-	byKey  map[[32]byte]int32
+	wares  []ware // by id
+	memos  []memo // by key
 	things []thing
 	evict  *warehouse.Evictor
 	total  int64
@@ -55,12 +55,16 @@ type collection struct {
 	holders map[holder]string // for Look: which formula holds what; else nil
 }
 
+// chunk is room for what comes while things are counted, and for aliases: growing a
+// large slice takes twice its memory.
+const chunk = 4096
+
 func newCollection(ctx context.Context, o Options) *collection {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
 	return &collection{
-		ctx: ctx, o: o, now: o.Now().Unix(), byID: map[warehouse.WareID]int32{}, byKey: map[[32]byte]int32{},
+		ctx: ctx, o: o, now: o.Now().Unix(),
 		report: &Report{Removed: map[Kind]Amount{}, Left: map[Kind]Amount{}, Roots: []Root{}},
 	}
 }
@@ -93,6 +97,11 @@ func (c *collection) survey() error {
 
 func (c *collection) listWares() error {
 	l := c.o.Warehouse
+	n := 0
+	if err := l.EachFileset(c.ctx, func(warehouse.WareID, string) error { n++; return nil }); err != nil {
+		return err
+	}
+	c.wares = make([]ware, 0, n+chunk)
 	err := l.Each(c.ctx, func(e warehouse.Entry) error {
 		w := ware{id: e.ID, seen: e.Stat, disk: e.Disk, used: e.Stat.Mtime / 1e9, tree: -1, broken: e.Bad}
 		w.used = c.notFuture(w.used, func() {
@@ -101,16 +110,15 @@ func (c *collection) listWares() error {
 				w.seen = now
 			}
 		})
-		if _, twice := c.byID[e.ID]; twice {
-			return nil // the directory changed while it was read
-		}
-		c.byID[e.ID] = int32(len(c.wares))
 		c.wares = append(c.wares, w)
 		return nil
 	})
 	if err != nil {
 		return err
 	}
+	slices.SortFunc(c.wares, func(a, b ware) int { return compareIDs(a.id, b.id) })
+	// A directory that changes while it is read may give a name twice.
+	c.wares = slices.CompactFunc(c.wares, func(a, b ware) bool { return a.id == b.id })
 	for i := range c.wares {
 		if w := &c.wares[i]; w.id.Packtype != "tree" && !w.broken {
 			if err := c.follow(w); err != nil {
@@ -120,6 +128,18 @@ func (c *collection) listWares() error {
 	}
 	return nil
 }
+
+func compareIDs(a, b warehouse.WareID) int {
+	return cmp.Or(cmp.Compare(a.Packtype, b.Packtype), cmp.Compare(a.Hash, b.Hash))
+}
+
+// find returns the index of a ware.
+func (c *collection) find(id warehouse.WareID) (int32, bool) {
+	i, ok := slices.BinarySearchFunc(c.wares, id, func(w ware, id warehouse.WareID) int { return compareIDs(w.id, id) })
+	return int32(i), ok
+}
+
+func compareKeys(a memo, key [32]byte) int { return bytes.Compare(a.key[:], key[:]) }
 
 // follow finds out whether a ware is an alias, and of what: that of a tree is never one.
 func (c *collection) follow(w *ware) error {
@@ -132,7 +152,7 @@ func (c *collection) follow(w *ware) error {
 		return err
 	}
 	w.alias = true
-	if tree, ok := c.byID[rec.Tree]; ok {
+	if tree, ok := c.find(rec.Tree); ok {
 		w.tree = tree
 		c.wares[tree].refs++
 	}
@@ -153,7 +173,12 @@ func (c *collection) notFuture(used int64, correct func()) int64 {
 }
 
 func (c *collection) listMemos() error {
-	return c.o.Memos.Each(c.ctx, func(e warehouse.MemoEntry) error {
+	n := 0
+	if err := c.o.Memos.EachKey(c.ctx, func(warehouse.StepKey) error { n++; return nil }); err != nil {
+		return err
+	}
+	c.memos = make([]memo, 0, n+chunk)
+	err := c.o.Memos.Each(c.ctx, func(e warehouse.MemoEntry) error {
 		m := memo{seen: e.Stat, disk: e.Disk, used: e.Stat.Mtime / 1e9, broken: e.Memo == nil}
 		m.used = c.notFuture(m.used, func() {
 			c.o.Memos.Touch(e.Key, 0)
@@ -166,19 +191,19 @@ func (c *collection) listMemos() error {
 		}
 		if e.Memo != nil {
 			for _, id := range e.Memo.Outputs {
-				if i, ok := c.byID[id]; ok && !c.wares[i].broken {
+				if i, ok := c.find(id); ok && !c.wares[i].broken {
 					m.outs = append(m.outs, i)
 				} else if e.Memo.Origin == "" && !c.o.Warehouse.Has(id) {
 					m.broken = true
 				}
 			}
 		}
-		if _, twice := c.byKey[m.key]; !twice {
-			c.byKey[m.key] = int32(len(c.memos))
-			c.memos = append(c.memos, m)
-		}
+		c.memos = append(c.memos, m)
 		return nil
 	})
+	slices.SortFunc(c.memos, func(a, b memo) int { return compareKeys(a, b.key) })
+	c.memos = slices.CompactFunc(c.memos, func(a, b memo) bool { return a.key == b.key })
+	return err
 }
 
 // listUses finds the formulas that are in use, and when what they take was used.
@@ -199,7 +224,7 @@ func (c *collection) listUses() error {
 			c.report.Roots = append(c.report.Roots, Root{u.Lock, u.Formula, time.Unix(used, 0).UTC()})
 		},
 		Ware: func(id warehouse.WareID) {
-			if i, ok := c.byID[id]; ok {
+			if i, ok := c.find(id); ok {
 				w := &c.wares[i]
 				w.used, w.rooted = max(w.used, used), w.rooted || rooted
 				if rooted && c.holders != nil {
@@ -212,7 +237,7 @@ func (c *collection) listUses() error {
 			if n, err := hex.Decode(k[:], []byte(key)); err != nil || n != len(k) {
 				return
 			}
-			if i, ok := c.byKey[k]; ok {
+			if i, ok := slices.BinarySearchFunc(c.memos, k, compareKeys); ok {
 				m := &c.memos[i]
 				m.used, m.rooted = max(m.used, used), m.rooted || rooted
 				if rooted && c.holders != nil {
