@@ -9,7 +9,6 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/opencontainers/go-digest"
@@ -17,6 +16,7 @@ import (
 
 	"github.com/kilnbuild/kiln/formula"
 	"github.com/kilnbuild/kiln/internal/loopback"
+	registryclient "github.com/kilnbuild/kiln/internal/registry"
 	"github.com/kilnbuild/kiln/internal/retry"
 	"github.com/kilnbuild/kiln/pack/oci"
 	warehousehttp "github.com/kilnbuild/kiln/warehouse/http"
@@ -157,7 +157,7 @@ func (r *registry) connect(ctx context.Context) (*http.Client, error) {
 	if err != nil {
 		return nil, retry.Final(err)
 	}
-	auth, err := credentials(ctx, repo)
+	auth, err := registryclient.Credentials(ctx, repo)
 	if err != nil {
 		return nil, err
 	}
@@ -171,29 +171,6 @@ func (r *registry) connect(ctx context.Context) (*http.Client, error) {
 	}
 	r.client = &http.Client{Transport: rt}
 	return r.client, nil
-}
-
-// credentials looks for those of a repository. A credential helper is a program, which
-// may wait for a person: a cancelled ctx does not wait for it.
-func credentials(ctx context.Context, repo name.Repository) (authn.Authenticator, error) {
-	type answer struct {
-		auth authn.Authenticator
-		err  error
-	}
-	found := make(chan answer, 1)
-	go func() {
-		auth, err := authn.DefaultKeychain.Resolve(repo)
-		found <- answer{auth, err}
-	}()
-	select {
-	case a := <-found:
-		if a.err != nil {
-			return nil, retry.Final(fmt.Errorf("credentials of docker's configuration: %w", a.err))
-		}
-		return a.auth, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
 }
 
 // A plainGuard keeps what is not for everybody's eyes off plain http: the registry

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
+	registryclient "github.com/kilnbuild/kiln/internal/registry"
 	"github.com/kilnbuild/kiln/internal/retry"
 )
 
@@ -34,7 +35,7 @@ func (r *registry) explain(err error, kind, id string) error {
 		}
 		return retry.As(err, fmt.Errorf("%s: %w", at, err))
 	}
-	text := fmt.Sprintf("%s: the registry answered %d %s%s", at, answer.StatusCode, http.StatusText(answer.StatusCode), codes(answer))
+	text := at + ": " + registryclient.Answered(answer)
 	switch answer.StatusCode {
 	case http.StatusUnauthorized, http.StatusForbidden:
 		text += "; if it exists, it is not for everybody: log in with docker login " + r.ref.Registry
@@ -42,23 +43,4 @@ func (r *registry) explain(err error, kind, id string) error {
 		text += "; there is no such " + strings.Fields(what)[0] + " or repository, or it is hidden from who is not logged in"
 	}
 	return retry.Answer(&http.Response{StatusCode: answer.StatusCode}, retry.As(err, errors.New(text)))
-}
-
-// codes are the errors of the protocol in an answer.
-func codes(answer *transport.Error) string {
-	var list []string
-	for _, d := range answer.Errors {
-		text := strings.ToValidUTF8(string(d.Code), "?")
-		if d.Message != "" {
-			text += ": " + d.Message
-		}
-		if len(text) > 200 {
-			text = text[:200] + "…"
-		}
-		list = append(list, text)
-	}
-	if list == nil {
-		return ""
-	}
-	return fmt.Sprintf(" (%q)", strings.Join(list, "; "))
 }

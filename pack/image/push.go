@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/kilnbuild/kiln/internal/loopback"
+	"github.com/kilnbuild/kiln/internal/registry"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
@@ -73,7 +74,7 @@ func (img *Image) Push(ctx context.Context, ref string, progress func(int64)) er
 	go func() {
 		ended <- remote.Write(tag, core,
 			remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain), remote.WithUserAgent("kiln"),
-			remote.WithTransport(plainGuard{remote.DefaultTransport}))
+			remote.WithTransport(registry.PlainGuard{Next: remote.DefaultTransport}))
 	}()
 	select {
 	case err = <-ended:
@@ -94,16 +95,6 @@ func explain(tag name.Tag, err error) error {
 			tag, answer.StatusCode, http.StatusText(answer.StatusCode), tag.RegistryStr())
 	}
 	return fmt.Errorf("push %s: %w", tag, err)
-}
-
-// plainGuard refuses plain http but with this machine.
-type plainGuard struct{ next http.RoundTripper }
-
-func (g plainGuard) RoundTrip(req *http.Request) (*http.Response, error) {
-	if req.URL.Scheme == "http" && !loopback.Is(req.URL.Host) {
-		return nil, fmt.Errorf("%s would be spoken to by plain http, which kiln does only on this machine", req.URL.Host)
-	}
-	return g.next.RoundTrip(req)
 }
 
 // pushed is an Image as go-containerregistry sees one.

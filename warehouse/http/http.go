@@ -102,7 +102,7 @@ type server struct {
 func newServer(rawURL string, o Options) (*server, error) {
 	u, err := url.Parse(rawURL)
 	if err != nil {
-		return nil, withoutURL(err)
+		return nil, WithoutURL(err)
 	}
 	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
 		return nil, fmt.Errorf("%s is no http or https URL with a host", u.Redacted())
@@ -162,8 +162,9 @@ func CheckRedirect(next *nethttp.Request, via []*nethttp.Request, downgrade bool
 	return nil
 }
 
-// withoutURL takes off what net/http adds to errors: the method and the whole URL.
-func withoutURL(err error) error {
+// WithoutURL takes off what net/http adds to errors: the method and the whole URL, which
+// may hold what is not for everybody.
+func WithoutURL(err error) error {
 	var wrapped *url.Error
 	if errors.As(err, &wrapped) {
 		return wrapped.Err
@@ -201,7 +202,7 @@ func (s *server) send(ctx context.Context, r request) (*nethttp.Response, error)
 func (s *server) once(ctx context.Context, r request) (*nethttp.Response, error) {
 	req, err := nethttp.NewRequestWithContext(ctx, r.method, r.url.String(), nil)
 	if err != nil {
-		return nil, retry.Final(withoutURL(err))
+		return nil, retry.Final(WithoutURL(err))
 	}
 	req.Header.Set("User-Agent", "kiln")
 	for key, value := range r.header {
@@ -223,7 +224,7 @@ func (s *server) once(ctx context.Context, r request) (*nethttp.Response, error)
 	s.auth.apply(req)
 	resp, err := s.client.Do(req)
 	if err != nil {
-		return nil, withoutURL(err)
+		return nil, WithoutURL(err)
 	}
 	if resp.StatusCode/100 == 2 {
 		return resp, nil

@@ -11,8 +11,10 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
+	"github.com/kilnbuild/kiln/internal/registry"
 	"github.com/kilnbuild/kiln/internal/retry"
 	"github.com/kilnbuild/kiln/warehouse"
+	warehousehttp "github.com/kilnbuild/kiln/warehouse/http"
 )
 
 // A request is one of the distribution specification's.
@@ -50,7 +52,7 @@ func (r *Repository) once(ctx context.Context, q request, answers []int) (*http.
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		return nil, withoutURL(err)
+		return nil, warehousehttp.WithoutURL(err)
 	}
 	if err := transport.CheckError(resp, answers...); err != nil {
 		resp.Body.Close()
@@ -119,7 +121,7 @@ func (r *Repository) connect(ctx context.Context, write bool) (*http.Client, err
 		if answer := answerOf(err); answer != nil && answer.StatusCode < 500 && answer.StatusCode != http.StatusTooManyRequests {
 			err = retry.Final(err)
 		}
-		return nil, withoutURL(err)
+		return nil, warehousehttp.WithoutURL(err)
 	}
 	c := &http.Client{Transport: transport.NewUserAgent(rt, "kiln"), CheckRedirect: checkRedirect}
 	r.clients[right] = c
@@ -153,7 +155,7 @@ func (r *Repository) explain(ctx context.Context, q request, err error) error {
 	if answer == nil {
 		return fmt.Errorf("%s: %w", at, err)
 	}
-	text := fmt.Errorf("%s: the registry answered %d %s%s", at, answer.StatusCode, http.StatusText(answer.StatusCode), codes(answer))
+	text := fmt.Errorf("%s: %s", at, registry.Answered(answer))
 	switch s := answer.StatusCode; {
 	case s == http.StatusNotFound && !q.write:
 		return &warehouse.MissingError{What: at}
@@ -174,35 +176,6 @@ func answerOf(err error) *transport.Error {
 	var answer *transport.Error
 	errors.As(err, &answer)
 	return answer
-}
-
-// codes are the errors of the protocol in an answer.
-func codes(answer *transport.Error) string {
-	var list []string
-	for _, d := range answer.Errors {
-		text := strings.ToValidUTF8(string(d.Code), "?")
-		if d.Message != "" {
-			text += ": " + d.Message
-		}
-		if len(text) > 200 {
-			text = text[:200] + "…"
-		}
-		list = append(list, text)
-	}
-	if list == nil {
-		return ""
-	}
-	return fmt.Sprintf(" (%q)", strings.Join(list, "; "))
-}
-
-// withoutURL takes off what http.Client adds to errors: a URL that the registry gave may
-// hold what is not for everybody.
-func withoutURL(err error) error {
-	var wrapped *url.Error
-	if errors.As(err, &wrapped) {
-		return wrapped.Err
-	}
-	return err
 }
 
 // readOnlyError is an error about a place that takes nothing.

@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 
 	"github.com/kilnbuild/kiln/internal/loopback"
+	"github.com/kilnbuild/kiln/internal/registry"
 	"github.com/kilnbuild/kiln/internal/retry"
 	"github.com/kilnbuild/kiln/warehouse/packed"
 )
@@ -74,7 +75,11 @@ func Open(_ context.Context, rawURL string, o Options) (packed.Objects, error) {
 		t.MaxIdleConnsPerHost = atOnce
 		r.o.Transport = t
 	}
-	r.inner = &http.Client{Transport: &guard{plain: r.plain, next: &retry.Guard{Next: r.o.Transport}}}
+	inner := http.RoundTripper(&retry.Guard{Next: r.o.Transport})
+	if !r.plain {
+		inner = registry.PlainGuard{Next: inner, Help: "; if that is as near as to need no encryption, write oci+http://"}
+	}
+	r.inner = &http.Client{Transport: inner}
 	return r, nil
 }
 
@@ -107,8 +112,7 @@ func (r *Repository) tag(object string) (string, error) {
 	return tag, nil
 }
 
-// auth returns the credentials for the repository. A helper is a program, which may wait
-// for a person: a cancelled ctx does not wait for it.
+// auth returns the credentials for the repository.
 func (r *Repository) auth(ctx context.Context) (authn.Authenticator, error) {
 	switch {
 	case r.o.Token != "":
@@ -116,35 +120,5 @@ func (r *Repository) auth(ctx context.Context) (authn.Authenticator, error) {
 	case r.o.Username != "":
 		return &authn.Basic{Username: r.o.Username, Password: r.o.Password}, nil
 	}
-	type answer struct {
-		auth authn.Authenticator
-		err  error
-	}
-	found := make(chan answer, 1)
-	go func() {
-		auth, err := authn.DefaultKeychain.Resolve(r.repo)
-		found <- answer{auth, err}
-	}()
-	select {
-	case a := <-found:
-		if a.err != nil {
-			return nil, retry.Final(fmt.Errorf("credentials of docker's configuration: %w", a.err))
-		}
-		return a.auth, nil
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
-}
-
-// A guard keeps requests to other machines off plain http, unless it was asked for.
-type guard struct {
-	plain bool
-	next  http.RoundTripper
-}
-
-func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
-	if req.URL.Scheme == "http" && !g.plain && !loopback.Is(req.URL.Host) {
-		return nil, retry.Final(fmt.Errorf("%s would be spoken to by plain http; if it is as near as to need no encryption, write oci+http://", req.URL.Host))
-	}
-	return g.next.RoundTrip(req)
+	return registry.Credentials(ctx, r.repo)
 }

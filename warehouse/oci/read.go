@@ -9,13 +9,12 @@ import (
 	"hash"
 	"io"
 	"net/http"
-	"strconv"
-	"strings"
 
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/kilnbuild/kiln/internal/retry"
 	"github.com/kilnbuild/kiln/warehouse"
+	warehousehttp "github.com/kilnbuild/kiln/warehouse/http"
 	"github.com/kilnbuild/kiln/warehouse/packed"
 )
 
@@ -47,37 +46,23 @@ func (r *Repository) Open(ctx context.Context, name string, offset int64, versio
 	if err != nil {
 		return nil, err
 	}
-	o := &packed.Object{ReadCloser: resp.Body, Info: packed.Info{Size: blob.Size, Version: blob.Digest.String()}}
 	left := resp.ContentLength
-	switch resp.StatusCode {
-	case http.StatusPartialContent:
-		o.Offset, err = rangeStart(resp)
-	case http.StatusRequestedRangeNotSatisfiable:
-		err = errOtherRange
+	o, err := warehousehttp.ObjectOf(resp, offset)
+	if err == nil && left >= 0 && o.Offset+left != blob.Size {
+		err = mismatch("the registry gives %d bytes, and its manifest says %d", o.Offset+left, blob.Size)
 	}
-	switch {
-	case err != nil || o.Offset != 0 && o.Offset != offset:
+	if err != nil {
 		resp.Body.Close()
 		if offset > 0 {
 			return r.Open(ctx, name, 0, "") // who answers so does not know ranges
 		}
-		return nil, r.explain(ctx, q, errOtherRange)
-	case left >= 0 && o.Offset+left != blob.Size:
-		resp.Body.Close()
-		return nil, r.explain(ctx, q, mismatch("the registry gives %d bytes, and its manifest says %d", o.Offset+left, blob.Size))
+		return nil, r.explain(ctx, q, err)
 	}
+	o.Info = packed.Info{Size: blob.Size, Version: blob.Digest.String()}
 	if o.Offset == 0 {
 		o.ReadCloser = &verified{ReadCloser: resp.Body, hash: sha256.New(), blob: blob, at: r.String()}
 	}
 	return o, nil
-}
-
-var errOtherRange = errors.New("the registry sent another part than was asked for")
-
-// rangeStart reads bytes FIRST-LAST/SIZE.
-func rangeStart(resp *http.Response) (int64, error) {
-	first, _, _ := strings.Cut(strings.TrimPrefix(resp.Header.Get("Content-Range"), "bytes "), "-")
-	return strconv.ParseInt(first, 10, 64)
 }
 
 func mismatch(format string, args ...any) error {

@@ -5,10 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strconv"
-	"strings"
 
 	"github.com/kilnbuild/kiln/warehouse"
+	warehousehttp "github.com/kilnbuild/kiln/warehouse/http"
 	"github.com/kilnbuild/kiln/warehouse/packed"
 )
 
@@ -28,9 +27,9 @@ func (b *Bucket) Open(ctx context.Context, name string, offset int64, version st
 	if err != nil {
 		return nil, err
 	}
-	o, err := object(resp)
-	if err == nil && o.Offset != 0 && (o.Offset != offset || version != "" && o.Version != version) {
-		err = errOtherRange
+	o, err := warehousehttp.ObjectOf(resp, offset)
+	if err == nil && o.Offset != 0 && version != "" && o.Version != version {
+		err = errors.New("the server sent another version than was asked for")
 	}
 	if err != nil {
 		resp.Body.Close()
@@ -38,27 +37,6 @@ func (b *Bucket) Open(ctx context.Context, name string, offset int64, version st
 			return b.Open(ctx, name, 0, "") // who answers so does not know ranges
 		}
 		return nil, fmt.Errorf("%s, key %s: %w", b.where(), r.key, err)
-	}
-	return o, nil
-}
-
-var errOtherRange = errors.New("the server sent another part than was asked for")
-
-// object reads what an answer says of itself.
-func object(resp *http.Response) (*packed.Object, error) {
-	o := &packed.Object{ReadCloser: resp.Body, Info: packed.Info{Size: resp.ContentLength, Version: resp.Header.Get("Etag")}}
-	if resp.StatusCode != http.StatusPartialContent {
-		return o, nil
-	}
-	// bytes FIRST-LAST/SIZE
-	span, size, _ := strings.Cut(strings.TrimPrefix(resp.Header.Get("Content-Range"), "bytes "), "/")
-	first, _, _ := strings.Cut(span, "-")
-	var err error
-	if o.Offset, err = strconv.ParseInt(first, 10, 64); err != nil {
-		return nil, errOtherRange
-	}
-	if o.Size, err = strconv.ParseInt(size, 10, 64); err != nil {
-		o.Size = -1
 	}
 	return o, nil
 }

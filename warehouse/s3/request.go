@@ -14,6 +14,7 @@ import (
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 
 	"github.com/kilnbuild/kiln/internal/retry"
+	warehousehttp "github.com/kilnbuild/kiln/warehouse/http"
 )
 
 // A request is one of S3's, on an object.
@@ -87,7 +88,7 @@ func (b *Bucket) once(ctx context.Context, r request) (*http.Response, error) {
 	req.Header.Set("User-Agent", "kiln")
 	resp, err := b.client.Do(req)
 	if err != nil {
-		return nil, withoutURL(err)
+		return nil, warehousehttp.WithoutURL(err)
 	}
 	if resp.StatusCode/100 == 2 {
 		return resp, nil
@@ -154,14 +155,4 @@ func checkRedirect(next *http.Request, via []*http.Request) error {
 		}
 	}
 	return nil
-}
-
-// withoutURL takes off what http.Client adds to errors: it is long, and a redirect's
-// may hold what is not for everybody.
-func withoutURL(err error) error {
-	var wrapped *url.Error
-	if errors.As(err, &wrapped) {
-		return wrapped.Err
-	}
-	return err
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/kilnbuild/kiln/internal/loopback"
 	"github.com/kilnbuild/kiln/internal/retry"
+	warehousehttp "github.com/kilnbuild/kiln/warehouse/http"
 )
 
 // The services that hand out credentials. Variables for tests.
@@ -146,7 +147,7 @@ func (c *chain) ask(ctx context.Context, req *http.Request) (data []byte, err er
 		}
 		resp, err := client.Do(r)
 		if err != nil {
-			return withoutURL(err)
+			return warehousehttp.WithoutURL(err)
 		}
 		if resp.StatusCode != http.StatusOK {
 			resp.Body.Close()
