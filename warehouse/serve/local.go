@@ -149,6 +149,20 @@ func sumOfAction(d remote.Digest) keep.Sum {
 	return sum
 }
 
+// count returns how many wares and memos there are.
+func (l *local) count() (wares, memos int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, n := range l.names {
+		if n.memo != "" {
+			memos++
+		} else {
+			wares++
+		}
+	}
+	return wares, memos
+}
+
 // find returns what an action stands for.
 func (l *local) find(action keep.Sum) (named, bool) {
 	l.mu.Lock()

@@ -102,6 +102,11 @@ func (s *Server) writeMetrics(w io.Writer) {
 	gauge("kiln_serve_stored_bytes", "Room on disk of what clients handed in.", st.Bytes)
 	gauge("kiln_serve_stored_bytes_limit", "How much that may be.", st.Max)
 	gauge("kiln_serve_stored_files", "Objects and values that clients handed in.", st.Entries)
+	if s.local != nil {
+		wares, memos := s.local.count()
+		gauge("kiln_serve_local_wares", "Wares of this machine that are offered.", wares)
+		gauge("kiln_serve_local_memos", "Memos of this machine that may be offered.", memos)
+	}
 	gauge("kiln_serve_start_time_seconds", "When the server started, Unix time.", s.metrics.begun.Unix())
 	fmt.Fprintf(w, "# HELP kiln_serve_evicted_total Files removed to keep the limit.\n# TYPE kiln_serve_evicted_total counter\nkiln_serve_evicted_total %d\n", st.Evicted)
 	s.metrics.write(w)
