@@ -29,6 +29,7 @@ type Options struct {
 	Version   string                             // of kiln, for memos
 	Binaries  func() (container.Binaries, error) // called when the first step must run
 	MaxPIDs   uint64                             // processes a run may have at once; 0: DefaultMaxPIDs
+	Runners   Runners                            // for steps that run elsewhere
 	Allow     Allowed                            // what a step that asks for it gets
 	FormulaID func(plan.Resolved) string         // warpforge's id of a step, for memos; may be nil
 

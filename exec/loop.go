@@ -50,6 +50,8 @@ func (r *run) loop() error {
 			if err := r.callEvent(e); err != nil {
 				return err
 			}
+		case e := <-r.away.events:
+			r.awayEvent(e)
 		case <-cancelled:
 			cancelled, overdue = nil, time.After(cancelGrace)
 			r.stop()
@@ -219,6 +221,10 @@ func (r *run) inputsChecked(c checkResult) error {
 		r.startCall(st)
 		return nil
 	}
+	if name := r.Runners.Of(st.Step); name != "" {
+		r.startAway(st, name, c.root())
+		return nil
+	}
 	if err := r.limit(st); err != nil {
 		r.slots++
 		r.fail(st, &StepError{Failure: FailedSetup, Err: err})
@@ -314,8 +320,14 @@ func (r *run) handle(frame wire.Frame) error {
 func (r *run) made(st *state, records map[string]warehouse.Record, took time.Duration) Made {
 	m := Made{Step: st.Step, Memo: warehouse.Memo{
 		Key: st.resolved.Key, Step: st.Addr, Outputs: st.outputs, Started: st.began.UTC(), Duration: took,
-		Isolation: "container", Kiln: r.Version,
+		Isolation: OwnContainers, Kiln: r.Version,
 	}}
+	if st.away != nil {
+		m.Memo.Isolation = st.away.Isolation
+		if st.away.Offline != OfflineEnforced {
+			m.Memo.Offline = string(st.away.Offline)
+		}
+	}
 	for name, rec := range records {
 		if rec.ID != rec.Tree && !rec.Tree.IsZero() {
 			if m.Memo.Trees == nil {
@@ -388,7 +400,7 @@ func (r *run) ended(st *state, records map[string]warehouse.Record, took time.Du
 	r.slots++
 	r.finish(st, outputs)
 	r.result.Ran++
-	if plan.Hermetic(st.Step.Step) {
+	if plan.Hermetic(st.Step.Step) && (st.away == nil || st.away.Offline != OfflineNone) {
 		r.memos.put(r.made(st, records, took))
 	}
 	r.emit(Event{Kind: StepDone, Step: st.Step, Duration: took, Outputs: outputs})

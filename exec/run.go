@@ -60,6 +60,7 @@ type state struct {
 	late      []string     // ports not mounted when its container was made
 	container containerState
 	group     *container.Group // that limits it; nil: none
+	away      *Run             // of another runner that carried it out, once it has ended
 	oom       bool             // one of its processes was ended for want of memory
 	notAhead  bool             // making its container ahead of time failed once
 	began     time.Time
@@ -104,6 +105,7 @@ type run struct {
 	checked  chan checkResult
 	holdErr  error // a ware that was made could not be held
 	calls    *calls
+	away     *away
 
 	asked   chan struct{} // a place for each question that is under way
 	answers chan answer
@@ -138,11 +140,13 @@ func (r *run) run() (Result, error) {
 	r.asked, r.answers, r.over = make(chan struct{}, askJobs), make(chan answer), make(chan struct{})
 	r.checked = make(chan checkResult, r.Jobs+1)
 	r.calls = newCalls(r.ctx, r.Warehouse, r.Binaries)
+	r.away = newAway(r.ctx, r.Options)
 	r.result.Steps = map[string]map[string]warehouse.WareID{}
 	r.begin(selected)
 	err = r.loop()
 	close(r.over)
 	r.calls.close()
+	r.away.close()
 	if r.backend != nil {
 		r.close()
 	}
@@ -168,7 +172,7 @@ func (r *run) begin(selected []*plan.Step) {
 	for i, s := range selected {
 		st := &block[i]
 		st.Step, st.unmet = s, len(s.Deps)
-		st.notAhead = s.Action.Call != nil
+		st.notAhead = s.Action.Call != nil || r.Runners.Of(s) != ""
 		r.states[s.Index] = st
 	}
 	r.left = len(selected)

@@ -175,6 +175,16 @@ func (e *missingInput) Error() string {
 
 func (e *missingInput) Unwrap() error { return e.err }
 
+// root returns the ware that is the step's root, with its filters applied.
+func (c checkResult) root() warehouse.WareID {
+	for _, m := range c.mounts {
+		if m.Port == "/" {
+			return m.Ware
+		}
+	}
+	return warehouse.WareID{}
+}
+
 // addNetwork returns mounts with what s finds of this machine to use the network. root
 // is the mount of its root ware, or nil.
 func (w *wares) addNetwork(mounts []wire.Mount, s *plan.Step, root *wire.Mount) []wire.Mount {

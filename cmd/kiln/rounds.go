@@ -217,11 +217,16 @@ func (a *app) runOnce(ctx context.Context, s *session, f *runFlags, steps []*pla
 	if len(plan.Pending(explained)) == 0 && earlier == nil {
 		return allRemembered(s.plan, explained, f.observer(tale)), nil
 	}
+	to, done, err := a.stepRunners(s, f, steps)
+	if err != nil {
+		return exec.Result{}, err
+	}
+	defer done()
 	made, wait := s.pusher(ctx, targets, tale)
 	defer wait()
 	return exec.RunPlan(ctx, s.plan, exec.Options{
 		Warehouse: s.wares, Memos: s.memos, Shared: s.shared, Made: made, Jobs: f.jobs, KeepGoing: f.keepGoing, Force: f.force,
 		Targets: targets, Observe: f.observer(tale), Version: version, Binaries: binaries, Earlier: earlier,
-		Allow: f.allow.Allowed, FormulaID: s.formulaID,
+		Allow: f.allow.Allowed, FormulaID: s.formulaID, Runners: to,
 	})
 }

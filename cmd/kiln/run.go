@@ -47,6 +47,7 @@ type runFlags struct {
 	asJSON    bool
 	format    string
 	allow     allowFlag
+	runner    string    // where all steps run; "": where each says
 	lines     *runLines // with format, while it runs
 }
 
@@ -71,6 +72,7 @@ func newRunCmd(a *app) *cobra.Command {
 	f.exports.add(flags)
 	flags.IntVarP(&f.jobs, "jobs", "j", 0, "steps that run at once; 0: one per core")
 	flags.BoolVarP(&f.keepGoing, "keep-going", "k", false, "after a failure, run what does not depend on it")
+	flags.StringVar(&f.runner, "runner", "", "the `RUNNER` where all steps run (see kiln runners)")
 	flags.BoolVar(&f.force, "force", false, "run steps although they are remembered")
 	flags.BoolVarP(&f.quiet, "quiet", "q", false, "tell only about failures")
 	jsonFlag(cmd, &f.asJSON)

@@ -66,6 +66,7 @@ func openWares() (*warehouse.Local, error) {
 type runners struct {
 	config   *config.Config
 	registry *registry.Registry
+	mu       sync.Mutex
 	opened   map[string]exec.Runner
 }
 
@@ -111,6 +112,8 @@ func (r *runners) open(name string) (exec.Runner, error) {
 	if err != nil {
 		return nil, err
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if r.opened[k.name] == nil {
 		o := runnerSetting{name: k.name, registry: r.registry, self: []string{os.Args[0], "supervise"}}
 		for _, block := range r.config.Runners {
