@@ -78,7 +78,7 @@ func (a *app) openShared(c *config.Config, f []formula.Warehouse, local *warehou
 	if err != nil {
 		return nil, err
 	}
-	cache, err := cacheDir("fetch")
+	cache, err := cacheDir("plan/download")
 	if err != nil {
 		return nil, err
 	}

@@ -125,7 +125,7 @@ func (a *app) withPlaces(local *warehouse.Local, names []string, use func(set *r
 		return err
 	}
 	o := remote.Options{Local: local, Trusted: trusted, Secret: secret, Warn: func(text string) { fmt.Fprintln(a.stderr, "warning:", text) }}
-	if o.CacheDir, err = cacheDir("fetch"); err != nil {
+	if o.CacheDir, err = cacheDir("plan/download"); err != nil {
 		return err
 	}
 	for _, name := range names {
