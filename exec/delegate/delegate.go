@@ -69,6 +69,9 @@ type Payload struct {
 	Timeout time.Duration `json:"timeout,omitempty"` // nanoseconds from the helper's start to the command's end; 0: none
 	Grace   time.Duration `json:"grace,omitempty"`   // from SIGTERM to SIGKILL; 0: DefaultGrace
 	Network Network       `json:"network,omitempty"`
+	// Merge gives the command one pipe for stdout and stderr: an environment that keeps both in
+	// one log would mix up what comes to it by two.
+	Merge bool `json:"merge,omitempty"`
 	// Confine has the helper keep the command from system calls as a container of kiln's does,
 	// where the runner had the environment not do so.
 	Confine bool `json:"confine,omitempty"`

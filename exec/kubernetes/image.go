@@ -60,9 +60,9 @@ func (r *Runner) push(ctx context.Context, root warehouse.WareID) (string, error
 	if err != nil {
 		return "", err
 	}
-	layers := []image.Layer{{Ware: helper, Path: "/kiln"}}
+	layers := []image.Layer{{Ware: helper, Path: "/kiln", Root: true}}
 	if !root.IsZero() {
-		layers = []image.Layer{{Ware: root, Path: "/"}, {Ware: helper, Path: delegate.HelperPath}}
+		layers = []image.Layer{{Ware: root, Path: "/", Root: true}, {Ware: helper, Path: delegate.HelperPath, Root: true}}
 	}
 	img, err := image.Make(ctx, r.Local, r.CacheDir, image.Spec{
 		Layers: layers, Platform: "linux/" + runtime.GOARCH, Config: v1.ImageConfig{},

@@ -56,7 +56,7 @@ type job struct {
 func (c *Config) payloadOf(run exec.Run) ([]byte, error) {
 	p := delegate.Payload{
 		Run: run.ID, Spec: run.Spec, Result: resultPath, ResultLimit: resultLimit, Hidden: slices.Clone(environs),
-		Timeout: run.Spec.Timeout, Network: delegate.NetworkTry,
+		Timeout: run.Spec.Timeout, Network: delegate.NetworkTry, Merge: true, Confine: c.Confine,
 	}
 	for _, v := range c.Volumes {
 		p.Hidden = append(p.Hidden, v.Path)
@@ -150,7 +150,7 @@ func (j job) pod() object {
 		"restartPolicy": "Never", "hostname": bundle.Hostname,
 		"automountServiceAccountToken": false, "enableServiceLinks": false,
 		"terminationGracePeriodSeconds": graceSeconds,
-		"securityContext":               object{"seccompProfile": object{"type": "RuntimeDefault"}},
+		"securityContext":               object{"seccompProfile": object{"type": c.seccomp()}},
 	}
 	container := object{
 		"name": containerName, "image": j.image, "imagePullPolicy": c.pullPolicy(),
@@ -212,6 +212,15 @@ func (c *Config) pullPolicy() string {
 		return c.ImagePullPolicy
 	}
 	return "IfNotPresent"
+}
+
+// seccomp is the profile of a pod: none where the helper brings its own, and must be able to
+// make namespaces before that.
+func (c *Config) seccomp() string {
+	if c.Confine {
+		return "Unconfined"
+	}
+	return "RuntimeDefault"
 }
 
 // security is what a container may do: what a step may in kiln's own.

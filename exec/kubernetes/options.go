@@ -60,6 +60,11 @@ type Config struct {
 	ImagePullPolicy  string // "": IfNotPresent
 	RunAsUser        *int64 // of containers; nil: as the image says
 
+	// Confine has the helper make namespaces for the command and filter its system calls, so
+	// that it is offline and cannot write to its inputs: its pods have no seccomp profile then,
+	// which not every namespace admits. Otherwise they have the node's.
+	Confine bool
+
 	CPUs   float64 // requested by runs that say nothing of cores; 0: nothing is
 	Memory int64   // the same of memory, bytes
 

@@ -88,6 +88,9 @@ func (h *helper) start(args []string) (pid int, err error) {
 		return 0, fmt.Errorf("enter the working directory %s: %w", dir, cause(err))
 	}
 	files := []uintptr{null.Fd(), os.Stdout.Fd(), os.Stderr.Fd()}
+	if h.Merge {
+		files[2] = files[1]
+	}
 	if h.Confine || h.offlineHere() || len(h.marks) > 0 {
 		return h.enter(args, dir, files)
 	}
