@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kilnbuild/kiln/exec"
+	"github.com/kilnbuild/kiln/exec/kubernetes"
 	"github.com/kilnbuild/kiln/exec/local"
 	"github.com/kilnbuild/kiln/exec/registry"
 	"github.com/kilnbuild/kiln/exec/rootless"
@@ -35,6 +36,7 @@ type runnerSetting struct {
 	name     string
 	registry *registry.Registry
 	block    hcl.Body // of config.hcl for this runner; nil: none
+	base     hcl.Body // for kueue: that for kubernetes; nil: none
 	self     []string // how kiln is started as a supervisor
 }
 
@@ -44,6 +46,8 @@ var runnerKinds = []runnerKind{
 		return rootless.New(o.registry, containers(), o.self), nil
 	}},
 	{"docker", "containers of a Docker Engine, or of podman", true, openDocker},
+	{kubernetes.Name, "Jobs of a Kubernetes cluster", true, openKube},
+	{kubernetes.QueueName, "Jobs that wait in a queue of Kueue's", true, openKube},
 	{"local", "this machine as it is: NO isolation, the command sees and may change all that you may", false, func(o runnerSetting) (exec.Runner, error) {
 		return local.New(o.registry, o.self), nil
 	}},
@@ -117,8 +121,11 @@ func (r *runners) open(name string) (exec.Runner, error) {
 	if r.opened[k.name] == nil {
 		o := runnerSetting{name: k.name, registry: r.registry, self: []string{os.Args[0], "supervise"}}
 		for _, block := range r.config.Runners {
-			if block.Name == k.name {
+			switch block.Name {
+			case k.name:
 				o.block = block.Body
+			case kubernetes.Name:
+				o.base = block.Body
 			}
 		}
 		if r.opened[k.name], err = k.open(o); err != nil {
