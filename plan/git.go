@@ -116,6 +116,17 @@ func GitWare(ctx context.Context, repository, ref string, o ResolveOptions) (war
 	return o.Warehouse.Get(warehouse.WareID{Packtype: git.Packtype, Hash: e.Commit})
 }
 
+// GitTags returns the tags of the repository at a url, in the order it gives them, and
+// fetches nothing.
+func GitTags(ctx context.Context, rawURL string, o ResolveOptions) ([]gitremote.Tag, error) {
+	g := &gitFetch{src: &sources{o: o}, w: &formula.Ware{Addr: redactURL(rawURL)}}
+	tags, err := gitremote.Tags(ctx, rawURL, g.remoteOptions())
+	if err != nil {
+		return nil, unavailableError{fmt.Errorf("git %s: %w", redactURL(rawURL), err)}
+	}
+	return tags, nil
+}
+
 // A gitFetch is one fetch of a git source, with its submodules.
 type gitFetch struct {
 	src    *sources

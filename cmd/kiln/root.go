@@ -27,6 +27,7 @@ var verbs = []func(*app) *cobra.Command{
 	newUpdateCmd,
 	newFetchCmd,
 	newKeyCmd,
+	newCatalogCmd,
 	newDoctorCmd,
 	newSpecCmd,
 	newShellCmd,

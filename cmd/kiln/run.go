@@ -49,6 +49,8 @@ type runFlags struct {
 	allow     allowFlag
 	runner    string    // where all steps run; "": where each says
 	lines     *runLines // with format, while it runs
+	recursive bool
+	replayed  map[string]bool // with recursive: the files that were run, or are being run
 }
 
 func newRunCmd(a *app) *cobra.Command {
@@ -78,6 +80,7 @@ func newRunCmd(a *app) *cobra.Command {
 	jsonFlag(cmd, &f.asJSON)
 	flags.StringVar(&f.format, "format", "", "warpforge: print what warpforge prints with --json, an object a line as it happens")
 	f.allow.add(cmd)
+	flags.BoolVarP(&f.recursive, "recursive", "r", false, "make wares that catalogs name by their replays, rather than fetch them")
 	return cmd
 }
 
@@ -100,6 +103,9 @@ func (a *app) run(ctx context.Context, f *runFlags) error {
 		return err
 	}
 	defer s.close()
+	if err := a.replay(ctx, s, f, tale); err != nil {
+		return err
+	}
 	if f.format != "" {
 		if f.lines, err = newRunLines(a.stdout, s); err != nil {
 			return err

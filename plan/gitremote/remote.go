@@ -26,6 +26,7 @@ type remote struct {
 	version int
 	caps    map[string]string // version 2: of fetch and of all else
 	known   []ref             // version 0: all there are
+	peeled  []ref             // by the name of an annotated tag: what it was put on
 	format  int               // bytes of an id
 }
 
@@ -125,8 +126,11 @@ func (r *remote) firstRefs(text string, first bool) error {
 	if !ok {
 		return fmt.Errorf("it does not speak git's protocol: %q", clean([]byte(text)))
 	}
-	if name == "capabilities^{}" || hex == "shallow" || strings.HasSuffix(name, "^{}") {
-		return nil // none at all; a boundary of its history; what the tag before names
+	if name == "capabilities^{}" || hex == "shallow" {
+		return nil // none at all; a boundary of its history
+	}
+	if tag, ok := strings.CutSuffix(name, "^{}"); ok {
+		return r.keep(&r.peeled, hex, tag)
 	}
 	return r.keep(&r.known, hex, name)
 }
@@ -162,6 +166,7 @@ func (r *remote) refs(ctx context.Context, prefixes []string) ([]ref, error) {
 	for _, p := range prefixes {
 		req.add("ref-prefix %s", p)
 	}
+	req.add("peel")
 	req.mark(flush)
 	answer, err := r.t.send(ctx, req.Bytes())
 	if err != nil {
@@ -173,10 +178,17 @@ func (r *remote) refs(ctx context.Context, prefixes []string) ([]ref, error) {
 		if err != nil || m == flush {
 			return found, err
 		}
-		hex, rest, _ := strings.Cut(string(b), " ")
-		name, _, _ := strings.Cut(rest, " ")
+		hex, rest, _ := strings.Cut(strings.TrimSuffix(string(b), "\n"), " ")
+		name, attributes, _ := strings.Cut(rest, " ")
 		if hex == "unborn" {
 			continue
+		}
+		for _, attribute := range strings.Fields(attributes) {
+			if peeled, ok := strings.CutPrefix(attribute, "peeled:"); ok {
+				if err := r.keep(&r.peeled, peeled, name); err != nil {
+					return nil, err
+				}
+			}
 		}
 		if err := r.keep(&found, hex, name); err != nil {
 			return nil, err
