@@ -18,7 +18,7 @@ func (s *Server) handler() http.Handler {
 	calls, web := s.services(), s.web()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		begun := time.Now()
-		t := newTransfer(w, r)
+		t := newTransfer(w, r, s.o.stall)
 		r.Body = t.body(r.Body)
 		if r.URL.Path == "/healthz" { // tells nothing but that the server runs
 			t.Header().Set("Content-Type", "text/plain; charset=utf-8")

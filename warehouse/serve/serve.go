@@ -50,6 +50,8 @@ type Options struct {
 	// LogRequests makes it a line for each request too.
 	LogRequests bool
 	Version     string // of kiln
+
+	stall time.Duration // of a test; 0: stallTimeout
 }
 
 // A Server serves. Its methods are safe for concurrent use.
@@ -84,6 +86,9 @@ const (
 
 // New makes a server and opens what it keeps. The caller calls Close.
 func New(o Options) (*Server, error) {
+	if o.stall == 0 {
+		o.stall = stallTimeout
+	}
 	s := &Server{o: o, metrics: newMetrics(), packers: make(chan struct{}, maxPackers)}
 	s.log.f = o.Log
 	if err := s.Reload(); err != nil {

@@ -351,36 +351,18 @@ func TestDamaged(t *testing.T) {
 		"truncated": func(b []byte) []byte { return b[:len(b)-1] },
 		"empty":     func(b []byte) []byte { return nil },
 	} {
-		t.Run(what, func(t *testing.T) {
-			for _, early := range []bool{false, true} { // before the server starts, or while it runs
-				seed := start(t, Options{Dir: t.TempDir()})
-				_ = seed
-				must(t, os.MkdirAll(filepath.Dir(path), 0o700))
-				must(t, os.WriteFile(path, edit(bytes.Clone(data)), 0o600))
-				if !early {
-					must(t, os.WriteFile(path, data, 0o600))
-				}
-				damagedOnce(t, dir, d, data, func() {
-					if !early {
-						must(t, os.WriteFile(path, edit(bytes.Clone(data)), 0o600))
-					}
-				})
-			}
-		})
+		damage := func() { must(t, os.WriteFile(path, edit(bytes.Clone(data)), 0o600)) }
+		must(t, os.MkdirAll(filepath.Dir(path), 0o700))
+		must(t, os.WriteFile(path, data, 0o600))
+		t.Run(what+" while it runs", func(t *testing.T) { damagedOnce(t, dir, d, data, damage) })
+		damage()
+		t.Run(what+" before", func(t *testing.T) { damagedOnce(t, dir, d, data, func() {}) })
 	}
 }
 
 func damagedOnce(t *testing.T, dir string, d remote.Digest, data []byte, damage func()) {
 	t.Helper()
-	o := Options{Dir: dir, MaxBytes: 64 << 20}
-	s, err := New(o)
-	must(t, err)
-	defer s.Close()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	go s.Serve(l)
-	c := grpc.NewConn(l.Addr().String(), grpc.Options{})
-	defer c.Close()
+	c := start(t, Options{Dir: dir}).dial(t)
 	damage()
 	for _, r := range []remote.ReadRequest{{Limit: 10}, {}} {
 		r.Resource = remote.ReadName("", d, 0)

@@ -13,13 +13,14 @@ import (
 type transfer struct {
 	http.ResponseWriter
 	control        *http.ResponseController
+	stall          time.Duration
 	code           int
 	received, sent int64
 	reads, writes  time.Time // until when the client may stand still
 }
 
-func newTransfer(w http.ResponseWriter, r *http.Request) *transfer {
-	t := &transfer{ResponseWriter: w, control: http.NewResponseController(w)}
+func newTransfer(w http.ResponseWriter, r *http.Request, stall time.Duration) *transfer {
+	t := &transfer{ResponseWriter: w, control: http.NewResponseController(w), stall: stall}
 	if r.ProtoMajor == 1 {
 		_ = t.control.SetWriteDeadline(time.Time{}) // that of the connection's last request
 	}
@@ -70,8 +71,8 @@ func (t *transfer) ReadFrom(r io.Reader) (int64, error) {
 
 // Deadlines are moved on only when a part of them is over: moving one has a price.
 func (t *transfer) waitToWrite() {
-	if now := time.Now(); t.writes.Sub(now) < stallTimeout {
-		t.writes = now.Add(stallTimeout + stallTimeout/4)
+	if now := time.Now(); t.writes.Sub(now) < t.stall {
+		t.writes = now.Add(t.stall + t.stall/4)
 		_ = t.control.SetWriteDeadline(t.writes) // what cannot have one is a test's
 	}
 }
@@ -86,8 +87,8 @@ type body struct {
 
 func (b *body) Read(p []byte) (int, error) {
 	t := b.t
-	if now := time.Now(); t.reads.Sub(now) < stallTimeout {
-		t.reads = now.Add(stallTimeout + stallTimeout/4)
+	if now := time.Now(); t.reads.Sub(now) < t.stall {
+		t.reads = now.Add(t.stall + t.stall/4)
 		_ = t.control.SetReadDeadline(t.reads)
 	}
 	n, err := b.ReadCloser.Read(p)
