@@ -580,3 +580,52 @@ func TestPassingFailures(t *testing.T) {
 	must(t, s.Put(t.Context(), rec, l, warehouse.Transfer{}))
 	must(t, get(t, s, rec.ID, ""))
 }
+
+// A Get that was ended goes on with the small files that it had.
+func TestJournal(t *testing.T) {
+	both(t, func(t *testing.T, o reapi.Options) {
+		f, l := newFake(t), warehousetest.OpenLocal(t)
+		dir := t.TempDir()
+		for i := range 60 {
+			must(t, os.WriteFile(fmt.Sprintf("%s/f%d", dir, i), []byte(strings.Repeat(fmt.Sprintf("%07d\n", i), 40_000)), 0o644))
+		}
+		rec, err := pack.Ingest(t.Context(), l, dir, pack.Options{})
+		must(t, err)
+		s := open(t, f.url(), o)
+		defer s.Close()
+		must(t, s.Put(t.Context(), rec, l, warehouse.Transfer{}))
+		cache := t.TempDir()
+		journal := cache + "/reapi-tree-" + rec.Tree.Hash + ".journal"
+		ctx, cancel := context.WithCancel(t.Context())
+		_, err = s.Get(ctx, rec.ID, warehousetest.OpenLocal(t), warehouse.Transfer{CacheDir: cache, Progress: func(done, _ int64) {
+			if done > 14<<20 { // six batches of 2 MiB may have come and not be kept
+				cancel()
+			}
+		}})
+		is(t, err, context.Canceled)
+		kept, err := os.ReadFile(journal)
+		must(t, err)
+		if len(kept) < 3<<19 {
+			t.Fatalf("%d bytes were kept", len(kept))
+		}
+		fetched := func(journalData []byte) int {
+			must(t, os.WriteFile(journal, journalData, 0o600))
+			before := f.calls["BatchReadBlobs"]
+			must(t, get(t, s, rec.ID, cache))
+			if rest, _ := filepath.Glob(cache + "/*"); len(rest) > 0 {
+				t.Errorf("left %v", rest)
+			}
+			return f.calls["BatchReadBlobs"] - before
+		}
+		all := fetched(nil)
+		if n := fetched(kept); n >= all {
+			t.Errorf("%d calls, without anything kept %d", n, all)
+		}
+		fetched(kept[:len(kept)-1000])
+		fetched(append(kept[:len(kept):len(kept)], make([]byte, 100)...))
+		kept[len(kept)/2] ^= 1
+		fetched(kept)
+		fetched(make([]byte, 1<<20))
+		fetched([]byte(strings.Repeat("\xff", 1000)))
+	})
+}

@@ -58,10 +58,15 @@ func (s *store) get(ctx context.Context, id warehouse.WareID, local *warehouse.L
 	}
 	defer func() { err = errors.Join(err, b.Close()) }()
 	d := &download{s: s, id: id, b: b, list: list, local: local, dir: o.CacheDir, count: &counter{tell: o.Progress}}
-	if err := d.run(ctx, size); err != nil {
-		return rec, err
+	if d.dir != "" && size >= minJournal {
+		if d.came, err = openJournal(d.dir, id); err != nil {
+			return rec, err
+		}
 	}
-	return b.Commit()
+	if err = d.run(ctx, size); err == nil {
+		rec, err = b.Commit()
+	}
+	return rec, errors.Join(err, d.came.end(err == nil || errors.Is(err, warehouse.ErrMismatch)))
 }
 
 // A download is a ware on its way from a server.
@@ -77,6 +82,7 @@ type download struct {
 	able   abilities
 	wanted map[remote.Digest][]pack.ListedEntry // by content
 	order  []remote.Digest                      // of contents, by path
+	came   *journal                             // of contents that are not spooled
 }
 
 // indexing is how large the files of a ware must be together for it to be worth while
@@ -98,20 +104,32 @@ func (d *download) run(ctx context.Context, size int64) (err error) {
 		}
 		here, d.order = split(d.order, known)
 	}
+	more, err := d.copy(ctx, here, known)
+	if err != nil {
+		return err
+	}
+	if d.order, err = d.resume(append(d.order, more...)); err != nil {
+		return err
+	}
 	for _, c := range d.order {
 		d.count.add(c.Size)
 	}
-	if len(here) > 0 {
-		more, err := d.copy(ctx, here, known)
-		if err != nil {
-			return err
-		}
-		for _, c := range more {
-			d.count.add(c.Size)
-		}
-		d.order = append(d.order, more...)
-	}
 	return d.fetch(ctx)
+}
+
+// resume adds files that came before this process, and returns the contents that did not.
+func (d *download) resume(all []remote.Digest) (away []remote.Digest, err error) {
+	for _, c := range all {
+		data, ok := d.came.get(c)
+		if !ok {
+			away = append(away, c)
+			continue
+		}
+		if err := d.place(c, newMemory(data)); err != nil {
+			return nil, err
+		}
+	}
+	return away, nil
 }
 
 // plant adds all that is no file with content, and sorts the rest by content.
@@ -287,6 +305,9 @@ func (d *download) receive(ctx context.Context, batch []remote.Digest) (arrival,
 		contents = [][]byte{b.Bytes()}
 	} else {
 		contents, err = d.s.readBatch(ctx, d.able, batch, d.count)
+	}
+	for i := 0; i < len(batch) && err == nil; i++ {
+		err = d.came.put(batch[i], contents[i])
 	}
 	return arrival{batch, func(i int) (content, error) { return newMemory(contents[i]), nil }, func() error { return nil }}, err
 }

@@ -12,9 +12,9 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Put uploads what the server lacks of a ware: its files, its Directory messages, all
-// of them in one Tree message, then the root's, and last the action result that says
-// where it is.
+// Put uploads what the server lacks of a ware: its files, its Directory messages, and all
+// of those in one Tree message; and last the action result that says where it is,
+// without which nobody takes the ware for whole.
 func (s *store) Put(ctx context.Context, rec warehouse.Record, local *warehouse.Local, o warehouse.Transfer) error {
 	if rec.Alias {
 		rec.ID = rec.Tree
@@ -65,9 +65,8 @@ type upload struct {
 	from  *pack.Fileset
 	files map[string]pack.ListedEntry // by SHA-256: where one with that content is
 	all   []remote.Digest             // of contents
-	msgs  map[remote.Digest][]byte    // Directory messages but the root's, and the Tree message
+	msgs  map[remote.Digest][]byte    // Directory messages, and the Tree message
 	tree  tree
-	root  []byte
 	count *counter
 }
 
@@ -97,67 +96,47 @@ func newUpload(ctx context.Context, s *store, able abilities, rec warehouse.Reco
 // messages collects what says how the files are a ware.
 func (u *upload) messages() {
 	rootDigest, root := u.from.RootMessage()
-	u.root, u.tree.root = root, digest(rootDigest)
-	whole := remote.Tree{Root: root}
+	u.tree.root = digest(rootDigest)
 	for d, msg := range u.from.Messages() {
-		if d != rootDigest {
-			u.msgs[digest(d)] = msg
-		}
+		u.msgs[digest(d)] = msg
 	}
+	whole := remote.Tree{Root: root}
 	for _, d := range sorted(u.msgs) {
-		whole.Children = append(whole.Children, u.msgs[d])
+		if d != u.tree.root {
+			whole.Children = append(whole.Children, u.msgs[d])
+		}
 	}
 	message := grpc.Marshal(&whole)
 	u.tree.message = remote.DigestOf(message)
 	u.msgs[u.tree.message] = message
+	u.all = append(u.all, sorted(u.msgs)...)
 }
 
 // run uploads what is missing.
 func (u *upload) run(ctx context.Context) error {
-	asked := u.all
-	for d := range u.msgs {
-		asked = append(asked[:len(asked):len(asked)], d)
-	}
-	missing, err := u.s.findMissing(ctx, append(asked, u.tree.root))
+	missing, err := u.s.findMissing(ctx, u.all)
 	if err != nil {
 		return err
 	}
-	var files, msgs []remote.Digest
+	var wanted []remote.Digest
 	for _, d := range u.all {
 		if missing[d] {
-			files = append(files, d)
+			wanted = append(wanted, d)
 			u.count.add(d.Size)
 		}
 	}
-	for _, d := range sorted(u.msgs) {
-		if missing[d] {
-			msgs = append(msgs, d)
-			u.count.add(d.Size)
-		}
-	}
-	if err := u.send(ctx, files, u.file); err != nil {
+	if err := u.send(ctx, wanted); err != nil {
 		return err
-	}
-	if err := u.send(ctx, msgs, u.message); err != nil {
-		return err
-	}
-	if missing[u.tree.root] {
-		if err := u.s.uploadBytes(ctx, u.tree.root, u.root); err != nil {
-			return err
-		}
 	}
 	result := &remote.ActionResult{Directories: []remote.OutputDirectory{{Path: wareName, Tree: &u.tree.message, Root: &u.tree.root}}}
-	if err := u.s.setResult(ctx, remote.WareAction(u.id), result); err != nil {
-		return err
-	}
-	return nil
+	return u.s.setResult(ctx, remote.WareAction(u.id), result)
 }
 
 // sending is how many calls with contents are under way at a time.
 const sending = 6
 
 // send uploads contents, small ones in batches.
-func (u *upload) send(ctx context.Context, digests []remote.Digest, open func(context.Context, remote.Digest) (content, error)) error {
+func (u *upload) send(ctx context.Context, digests []remote.Digest) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(sending)
 	for batch := range batches(digests, u.able.batch) {
@@ -166,7 +145,7 @@ func (u *upload) send(ctx context.Context, digests []remote.Digest, open func(co
 		}
 		g.Go(func() error {
 			if len(batch) == 1 && batch[0].Size > u.able.batch {
-				c, err := open(ctx, batch[0])
+				c, err := u.open(ctx, batch[0])
 				if err != nil {
 					return err
 				}
@@ -175,7 +154,7 @@ func (u *upload) send(ctx context.Context, digests []remote.Digest, open func(co
 			}
 			contents := make([][]byte, len(batch))
 			for i, d := range batch {
-				data, err := readAll(ctx, d, open)
+				data, err := readAll(ctx, d, u.open)
 				if err != nil {
 					return err
 				}
@@ -187,14 +166,12 @@ func (u *upload) send(ctx context.Context, digests []remote.Digest, open func(co
 	return g.Wait()
 }
 
-// file opens a file that has a content, after it was read and found right.
-func (u *upload) file(ctx context.Context, d remote.Digest) (content, error) {
+// open opens a content: a message, or a file that was read and found right.
+func (u *upload) open(ctx context.Context, d remote.Digest) (content, error) {
+	if msg, ok := u.msgs[d]; ok {
+		return newMemory(msg), nil
+	}
 	return u.from.Open(ctx, u.files[d.Hash])
-}
-
-// message opens a message.
-func (u *upload) message(_ context.Context, d remote.Digest) (content, error) {
-	return newMemory(u.msgs[d]), nil
 }
 
 // uploadBytes uploads one content from memory.
