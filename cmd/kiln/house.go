@@ -22,7 +22,7 @@ func (a *app) withHouse(change bool, f func(gc.Options) error) error {
 	}
 	with := readWares
 	if change {
-		with = withWares
+		with = withLocal
 		if _, err := dataDir("memo"); err != nil {
 			return err
 		}
@@ -50,6 +50,8 @@ func shelves(cache, runs string) []gc.Shelf {
 		in("stat cache", "plan/stat", ""),
 		in("history", "plan/history", "."),
 		in("layer cache", "layer", "."),
+		in("part of a ware", "fetch", ""),
+		{Kind: "scratch file", Dir: filepath.Join(cache, "plan"), Prefix: "text-", Cache: true},
 		{
 			Kind: "run", Dir: runs, Written: true,
 			Remove: func(path string) error { return reg.Remove(filepath.Base(path)) },

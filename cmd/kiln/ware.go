@@ -31,8 +31,19 @@ func newWareCmd(a *app) *cobra.Command {
 	return cmd
 }
 
-// withWares opens the local warehouse for f, and gives f's error its exit code.
+// withWares opens the local warehouse for f, and gives f's error its exit code. A
+// collector sees that somebody is at work.
 func withWares(f func(l *warehouse.Local) error) error {
+	return withLocal(func(l *warehouse.Local) error {
+		if err := l.Hold(); err != nil {
+			return err
+		}
+		return f(l)
+	})
+}
+
+// withLocal is withWares for a collector.
+func withLocal(f func(l *warehouse.Local) error) error {
 	dir, err := dataDir("warehouse")
 	if err != nil {
 		return err

@@ -20,6 +20,8 @@ import (
 type Shelf struct {
 	Kind Kind   // "git cache"
 	Dir  string // need not be there
+	// Prefix, if not "", begins the names of the things; what has other names is none of them.
+	Prefix string
 	// Together is the part of a name up to which files belong together: those whose names
 	// are equal up to its first occurrence are one thing. "": each is one of its own.
 	Together string
@@ -65,6 +67,9 @@ func (c *collection) listShelves() error {
 				if err := c.sweepRemoved(path); err != nil {
 					return fmt.Errorf("%s: %w", s.Kind, err)
 				}
+				continue
+			}
+			if !strings.HasPrefix(e.Name(), s.Prefix) {
 				continue
 			}
 			disk, used, err := lookAt(c.ctx, path, s.Written)
