@@ -111,7 +111,7 @@ func (a *app) removeEnded(ctx context.Context, f *runsFilter) error {
 		return err
 	}
 	runs, err := a.listRuns(ctx, f)
-	errs := []error{err}
+	errs := []error{err, r.registry.Sweep()}
 	for _, run := range runs {
 		if run.Status.Ended() {
 			errs = append(errs, r.registry.Remove(run.ID))

@@ -59,7 +59,7 @@ func Limits() (names []string) {
 // Run runs the suite.
 func Run(t *testing.T, e Environment) {
 	if e.Can.Patience == 0 {
-		e.Can.Patience = time.Minute
+		e.Can.Patience = patience
 	}
 	r, err := e.Connect(e.Dir)
 	if err != nil {
@@ -73,6 +73,8 @@ func Run(t *testing.T, e Environment) {
 		t.Run(test.name, func(t *testing.T) { test.run(&suite{T: t, Environment: s.Environment, r: r}) })
 	}
 }
+
+const patience = time.Minute
 
 var tests = []struct {
 	name string
@@ -218,6 +220,16 @@ func (s *suite) until(id string, wanted func(exec.Run) bool) exec.Run {
 		}
 		if run.Status.Ended() || time.Now().After(deadline) {
 			s.Fatalf("the run is %s %q (%s)", run.Status, run.Reason, run.Message)
+		}
+	}
+}
+
+// eventually waits until something is so.
+func (s *suite) eventually(what string, so func() bool) {
+	s.Helper()
+	for deadline := time.Now().Add(s.Can.Patience); !so(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			s.Fatalf("waited %s until %s", s.Can.Patience, what)
 		}
 	}
 }

@@ -35,5 +35,7 @@ func TestLocal(t *testing.T) {
 		Split: true, User: os.Geteuid() == 0, Offline: exec.OfflineNone, Survives: true, Signals: true,
 	}
 	can.Limits = exectest.Limits()
-	exectest.Run(t, exectest.Environment{Connect: connect, Dir: t.TempDir(), Can: can})
+	e := exectest.Environment{Connect: connect, Dir: t.TempDir(), Can: can}
+	exectest.Run(t, e)
+	exectest.RunSupervised(t, e)
 }

@@ -14,7 +14,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/kilnbuild/kiln/exec"
-	"github.com/kilnbuild/kiln/internal/newfile"
 )
 
 // A Hold says that a run is in this process's hands: a lock that the kernel lets go of
@@ -139,7 +138,7 @@ func settleExit(r *exec.Run, code, signal int) {
 // WriteExit writes a run's exit-code file: how its command ended, before the record
 // says so. signal is 0 for a command that exited.
 func (g *Registry) WriteExit(id string, code, signal int) error {
-	return newfile.Write(g.path(id, ExitFile), true, func(w io.Writer) error {
+	return writeFile(g.Dir(id), ExitFile, func(w io.Writer) error {
 		text := strconv.Itoa(code)
 		if signal != 0 {
 			text = "signal " + strconv.Itoa(signal)

@@ -18,7 +18,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/kilnbuild/kiln/exec"
-	"github.com/kilnbuild/kiln/internal/newfile"
 )
 
 // The files of a run's directory.
@@ -93,7 +92,10 @@ func (g *Registry) Create(run exec.Run) (_ exec.Run, _ *Hold, err error) {
 			return exec.Run{}, nil, fmt.Errorf("enter run: %w", err)
 		}
 	}
-	if err = write(run); err != nil {
+	if err = reserve(run.Dir); err == nil {
+		err = write(run)
+	}
+	if err != nil {
 		hold.Close()
 		return exec.Run{}, nil, fmt.Errorf("enter run: %w", err)
 	}
@@ -102,7 +104,7 @@ func (g *Registry) Create(run exec.Run) (_ exec.Run, _ *Hold, err error) {
 
 // write puts a run's record in place of the one before, whole or not at all.
 func write(run exec.Run) error {
-	return newfile.Write(filepath.Join(run.Dir, RunFile), true, func(w io.Writer) error {
+	return writeFile(run.Dir, RunFile, func(w io.Writer) error {
 		enc := json.NewEncoder(w)
 		enc.SetEscapeHTML(false)
 		enc.SetIndent("", "  ")
@@ -152,6 +154,9 @@ func (g *Registry) Update(id string, change func(*exec.Run)) (exec.Run, error) {
 	}
 	if err := write(run); err != nil {
 		return run, fmt.Errorf("write run %s: %w", id, err)
+	}
+	if run.Status.Ended() {
+		os.Remove(filepath.Join(run.Dir, reserveFile)) // it may be gone
 	}
 	return run, nil
 }

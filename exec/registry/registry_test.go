@@ -205,6 +205,61 @@ func TestDamagedRecordHidesNoOther(t *testing.T) {
 	}
 }
 
+func TestSweepTakesOnlyWhatNobodyHolds(t *testing.T) {
+	g := open(t)
+	held, _ := create(t, g, exec.JobSpec{})
+	dead, hold := create(t, g, exec.JobSpec{})
+	hold.Close()
+	whole, _ := create(t, g, exec.JobSpec{})
+	for _, run := range []exec.Run{held, dead} {
+		os.Remove(filepath.Join(run.Dir, RunFile))
+	}
+	young, hold := create(t, g, exec.JobSpec{})
+	hold.Close()
+	os.Remove(filepath.Join(young.Dir, RunFile))
+	past := time.Now().Add(-time.Hour)
+	for _, run := range []exec.Run{held, dead, whole} {
+		if err := os.Chtimes(run.Dir, past, past); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := g.Sweep(); err != nil {
+		t.Fatal(err)
+	}
+	ids, _ := g.ids()
+	if want := []string{held.ID, whole.ID, young.ID}; !slices.Equal(ids, want) {
+		t.Errorf("%v are left, want %v", ids, want)
+	}
+}
+
+func TestSessionLivesAsLongAsItsProcess(t *testing.T) {
+	g := open(t)
+	name, end, err := g.Session()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !g.SessionAlive(name) || g.SessionAlive("") || g.SessionAlive(NewID()) {
+		t.Error("only the session is alive")
+	}
+	end()
+	if g.SessionAlive(name) {
+		t.Error("it is alive after its end")
+	}
+	// What a killed kiln left is no session, and goes with the next one.
+	left := filepath.Join(g.dir, sessionPrefix+name)
+	os.WriteFile(left, nil, 0o600)
+	if g.SessionAlive(name) {
+		t.Error("a file makes no session")
+	}
+	if _, end, err = g.Session(); err != nil {
+		t.Fatal(err)
+	}
+	defer end()
+	if _, err := os.Stat(left); err == nil {
+		t.Error("what a dead session left is there")
+	}
+}
+
 func TestFollowSeesAllOfALineWithoutEnd(t *testing.T) {
 	g := open(t)
 	run, hold := create(t, g, exec.JobSpec{})

@@ -80,8 +80,10 @@ func TestContainer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	exectest.Run(t, exectest.Environment{
+	e := exectest.Environment{
 		Connect: connect, Dir: dir, Can: can, Base: exec.JobSpec{Root: root}, Ware: rec.ID,
 		Missing: warehouse.WareID{Packtype: "tree", Hash: strings.Repeat("0", 64) + "-1"},
-	})
+	}
+	exectest.Run(t, e)
+	exectest.RunSupervised(t, e)
 }
