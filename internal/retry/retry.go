@@ -124,8 +124,26 @@ func Answer(resp *http.Response, err error) error {
 	default:
 		return Final(err)
 	}
-	if s, parseErr := strconv.Atoi(resp.Header.Get("Retry-After")); parseErr == nil && s > 0 {
-		return After(err, time.Duration(min(s, 3600))*time.Second)
+	if d := askedFor(resp.Header); d > 0 {
+		return After(err, min(d, time.Hour))
 	}
 	return err
+}
+
+// askedFor reads Retry-After, seconds or a date, RFC 9110, section 10.2.3. A date is
+// compared with the server's own clock where that is told.
+func askedFor(h http.Header) time.Duration {
+	text := h.Get("Retry-After")
+	if s, err := strconv.Atoi(text); err == nil {
+		return time.Duration(min(s, 3600)) * time.Second
+	}
+	at, err := http.ParseTime(text)
+	if err != nil {
+		return 0
+	}
+	now, err := http.ParseTime(h.Get("Date"))
+	if err != nil {
+		now = time.Now()
+	}
+	return at.Sub(now)
 }

@@ -59,6 +59,20 @@ func TestAnswer(t *testing.T) {
 	}
 }
 
+func TestAskedFor(t *testing.T) {
+	for _, c := range []struct {
+		after, date string
+		want        time.Duration
+	}{
+		{"7", "", 7 * time.Second}, {"", "", 0}, {"soon", "", 0}, {"99999999", "", time.Hour},
+		{"Sun, 06 Nov 1994 08:49:37 GMT", "Sun, 06 Nov 1994 08:49:30 GMT", 7 * time.Second},
+	} {
+		if got := askedFor(http.Header{"Retry-After": {c.after}, "Date": {c.date}}); got != c.want {
+			t.Errorf("%+v: %s", c, got)
+		}
+	}
+}
+
 // TestGuard has servers that stop moving at each point of a request.
 func TestGuard(t *testing.T) {
 	over := make(chan struct{})

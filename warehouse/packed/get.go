@@ -16,6 +16,10 @@ import (
 // maxPacked is how many bytes an archive may have: as many as what it holds.
 const maxPacked = pack.DefaultMaxBytes
 
+// maxRatio is how many times as large as its archive a ware may be: a little above what
+// deflate can reach, 1032, since what rio has packed cannot be refused for that.
+const maxRatio = 1100
+
 // Get fetches the archive of a ware and unpacks it while it comes.
 func (s *store) Get(ctx context.Context, id warehouse.WareID, local *warehouse.Local, o warehouse.Transfer) (warehouse.Record, error) {
 	rec, err := local.Get(id)
@@ -70,7 +74,7 @@ func unpack(ctx context.Context, id warehouse.WareID, local *warehouse.Local, in
 	}
 	rec, err := archive.Unpack(ctx, local, r, pack.BuildOptions{
 		Options: pack.Options{Packtype: id.Packtype, Filters: pack.KeepFilters()},
-		Name:    "the archive", Want: id, RootFile: true,
+		Name:    "the archive", Want: id, RootFile: true, MaxRatio: maxRatio,
 	})
 	if err != nil && ctx.Err() == nil && !ours(err) {
 		err = fmt.Errorf("%w: %w", warehouse.ErrMismatch, err)

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/kilnbuild/kiln/internal/retry"
 	"github.com/kilnbuild/kiln/pack"
 	"github.com/kilnbuild/kiln/warehouse"
 )
@@ -77,17 +78,21 @@ func check(id warehouse.WareID) error {
 
 // Memo reads a memo.
 func (s *store) Memo(ctx context.Context, key warehouse.StepKey) ([]byte, error) {
-	sealed, err := s.memo(ctx, key)
+	var sealed []byte
+	err := retry.Policy{}.Do(ctx, func() (err error) {
+		sealed, err = s.memo(ctx, key)
+		return err
+	})
 	return sealed, s.about("read memo "+string(key)+" from", err)
 }
 
 func (s *store) memo(ctx context.Context, key warehouse.StepKey) ([]byte, error) {
 	if err := key.Check(); err != nil {
-		return nil, err
+		return nil, retry.Final(err)
 	}
 	o, err := s.objects.Open(ctx, MemoName(key), 0, "")
 	if err != nil {
-		return nil, err
+		return nil, retry.Final(err) // Open has tried again by itself
 	}
 	defer o.Close()
 	sealed, err := io.ReadAll(io.LimitReader(o, maxMemo+1))
@@ -95,7 +100,7 @@ func (s *store) memo(ctx context.Context, key warehouse.StepKey) ([]byte, error)
 	case err != nil:
 		return nil, err
 	case len(sealed) > maxMemo:
-		return nil, fmt.Errorf("it has more than %d bytes", maxMemo)
+		return nil, retry.Final(fmt.Errorf("it has more than %d bytes", maxMemo))
 	case o.Size >= 0 && int64(len(sealed)) != o.Size:
 		return nil, fmt.Errorf("it ended after %d of %d bytes", len(sealed), o.Size)
 	}
