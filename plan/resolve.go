@@ -25,6 +25,7 @@ type ResolveOptions struct {
 	Builtins    map[string]Builtin // by name
 	Offline     bool               // what would need the network is an error
 	Shared      Shared             // asked for a ware before its source is; nil: Alone
+	Mirrors     Mirrors            // where else something may be; nil: nowhere
 	Update      []string           // addresses of wares to resolve anew although locked
 	UpdateAll   bool
 	Jobs        int            // sources resolved at once; 0: a few per core
@@ -74,6 +75,9 @@ type source struct {
 func Resolve(ctx context.Context, f *formula.Formula, o ResolveOptions) (*Plan, hcl.Diagnostics) {
 	if o.Shared == nil {
 		o.Shared = Alone{}
+	}
+	if o.Mirrors == nil {
+		o.Mirrors = noMirrors{}
 	}
 	src := &sources{o: o, byAddr: map[string]*source{}, lockPath: o.LockPath}
 	if src.lockPath == "" {

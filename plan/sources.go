@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -65,7 +66,7 @@ func (src *sources) resolve(ctx context.Context, s *source) (err error) {
 		s.id, err = src.packs.scan(ctx, w, src.lockPath, src.report(w.Addr, PhaseScan))
 		src.end(w.Addr, PhaseScan, err)
 	case formula.SourceURL:
-		s.entry, err = src.fetchURL(ctx, w, w.Source.SHA256)
+		s.entry, err = src.fetchURL(ctx, w, "")
 		s.id = s.entry.ID
 	case formula.SourceGit:
 		s.entry, err = src.fetchGit(ctx, w, "")
@@ -83,16 +84,42 @@ func (src *sources) resolve(ctx context.Context, s *source) (err error) {
 	return err
 }
 
-// fetchURL brings w's url into the warehouse, whatever is there already.
-func (src *sources) fetchURL(ctx context.Context, w *formula.Ware, sha256 string) (LockEntry, error) {
+// fetchURL brings w's url into the warehouse, whatever is there already. known is the
+// SHA-256 that the bytes had before, "" if that is not known.
+func (src *sources) fetchURL(ctx context.Context, w *formula.Ware, known string) (LockEntry, error) {
 	e := LockEntry{URL: redactURL(w.Source.URL), Strip: w.Source.Strip, Filters: w.Source.Filters}
-	err := src.download(ctx, w, w.Source.URL, strings.ToLower(sha256), func(dl *download) (err error) {
+	sha256 := strings.ToLower(w.Source.SHA256)
+	err := src.downloadAny(ctx, w, sha256, cmp.Or(sha256, known), func(dl *download) (err error) {
 		e.SHA256 = dl.sha256
 		e.ID, err = src.packs.unpack(ctx, w, dl, src.report(w.Addr, PhaseUnpack))
 		src.end(w.Addr, PhaseUnpack, err)
 		return err
 	})
 	return e, err
+}
+
+// downloadAny fetches w's url from its mirrors, or else from where it is. Of a mirror only
+// bytes of a known hash are taken: it cannot put anything in their place.
+func (src *sources) downloadAny(ctx context.Context, w *formula.Ware, sha256, known string, use func(*download) error) error {
+	var failures []error
+	if known != "" {
+		for _, mirror := range src.o.Mirrors.OfURL(w.Source.URL) {
+			used := false
+			err := src.download(ctx, w, mirror, known, func(dl *download) error {
+				used = true
+				return use(dl)
+			})
+			if err == nil || used || ctx.Err() != nil {
+				return err
+			}
+			failures = append(failures, err)
+		}
+	}
+	err := src.download(ctx, w, w.Source.URL, sha256, use)
+	if err != nil && failures != nil {
+		err = joined(append(failures, err))
+	}
+	return err
 }
 
 // download fetches what a URL gives, for w, and calls use with it.

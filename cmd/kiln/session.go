@@ -23,6 +23,7 @@ type session struct {
 	wares   *warehouse.Local
 	memos   *warehouse.Memos
 	shared  *shared
+	mirrors plan.Mirrors // nil: none
 	history *plan.History
 	lockAt  string                       // path of the lock file
 	results map[string]formula.Result    // of calls, as far as they are known
@@ -102,7 +103,7 @@ func (a *app) resolve(ctx context.Context, s *session, f *planFlags) error {
 	p, diags := plan.Resolve(ctx, loaded, plan.ResolveOptions{
 		Warehouse: s.wares, CacheDir: cache, LockPath: s.lockAt,
 		Builtins: builtins(), Offline: f.offline, Update: f.update, UpdateAll: f.updateAll,
-		Progress: a.tellProgress, Shared: s.shared,
+		Progress: a.tellProgress, Shared: s.shared, Mirrors: s.mirrors,
 	})
 	if err = a.diagnosePlan(diags, loaded.Sources); err != nil {
 		return err
@@ -139,6 +140,7 @@ func (a *app) share(s *session, f *planFlags, loaded *formula.Formula) error {
 	if err != nil {
 		return err
 	}
+	s.mirrors = c
 	s.shared, err = a.openShared(c, loaded.Warehouses, s.wares, s.memos)
 	return err
 }
