@@ -65,10 +65,15 @@ type Payload struct {
 	ResultLimit int `json:"result_limit,omitempty"`
 	// Hidden are paths that are in the root because of the environment, and are no part
 	// of an output.
-	Hidden  []string      `json:"hidden,omitempty"`
-	Timeout time.Duration `json:"timeout,omitempty"` // nanoseconds from the helper's start to the command's end; 0: none
-	Grace   time.Duration `json:"grace,omitempty"`   // from SIGTERM to SIGKILL; 0: DefaultGrace
-	Network Network       `json:"network,omitempty"`
+	Hidden []string `json:"hidden,omitempty"`
+	// Points are directories of the root over which the environment has mounted something, and
+	// the modes that they have in the root; of an output they are a part, and empty.
+	Points map[string]uint32 `json:"points,omitempty"`
+	// Files are files that the environment has put into the root, and what to write to them.
+	Files   map[string][]byte `json:"files,omitempty"`
+	Timeout time.Duration     `json:"timeout,omitempty"` // nanoseconds from the helper's start to the command's end; 0: none
+	Grace   time.Duration     `json:"grace,omitempty"`   // from SIGTERM to SIGKILL; 0: DefaultGrace
+	Network Network           `json:"network,omitempty"`
 	// Merge gives the command one pipe for stdout and stderr: an environment that keeps both in
 	// one log would mix up what comes to it by two.
 	Merge bool `json:"merge,omitempty"`

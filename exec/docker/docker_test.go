@@ -14,6 +14,7 @@ import (
 	"github.com/kilnbuild/kiln/exec/docker"
 	"github.com/kilnbuild/kiln/exec/exectest"
 	"github.com/kilnbuild/kiln/exec/registry"
+	"github.com/kilnbuild/kiln/exec/supervise"
 	"github.com/kilnbuild/kiln/internal/embedded"
 	"github.com/kilnbuild/kiln/pack"
 	"github.com/kilnbuild/kiln/warehouse"
@@ -27,6 +28,16 @@ const (
 )
 
 func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == "supervise" { // a run of kiln's own containers
+		err := supervise.Main(os.Args[2], func(string) (supervise.Environment, error) {
+			return containers(filepath.Dir(filepath.Dir(os.Args[2])))
+		})
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	exectest.Main(func(dir string) (exec.Runner, error) { return connect(dir) })
 	os.Exit(m.Run())
 }
@@ -116,16 +127,67 @@ func (b *bench) sh(script string) exec.JobSpec {
 	return exec.JobSpec{Name: "test", Command: []string{"/bin/sh", "-c", script}, Env: []string{"PATH=/bin"}, Root: b.root}
 }
 
+// connect returns a runner over the bench's things.
+func (b *bench) connect(apart bool) *docker.Runner {
+	b.Helper()
+	r, err := connect(b.dir)
+	if err != nil {
+		b.Fatal(err)
+	}
+	r.Apart = apart
+	return r
+}
+
+// ingest makes a ware of what is on disk.
+func (b *bench) ingest(path string) warehouse.WareID {
+	b.Helper()
+	filters, err := pack.ParseFilters("mtime=keep,setid=keep")
+	if err != nil {
+		b.Fatal(err)
+	}
+	rec, err := pack.Ingest(context.Background(), b.local, path, pack.Options{Filters: filters})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return rec.ID
+}
+
+// sh1 runs a shell command here.
+func (b *bench) sh1(script string) {
+	b.Helper()
+	if out, err := osexec.Command("sh", "-ec", script).CombinedOutput(); err != nil {
+		b.Fatalf("%v: %s", err, out)
+	}
+}
+
+// diff says how two wares differ.
+func (b *bench) diff(from, to warehouse.WareID) string {
+	f1, err1 := b.local.Get(from)
+	f2, err2 := b.local.Get(to)
+	if err1 != nil || err2 != nil {
+		return fmt.Sprint(err1, err2)
+	}
+	one, two := b.local.Fileset(f1), b.local.Fileset(f2)
+	list := `cd $0 2>/dev/null && find . -printf '%p %m %s %l %T@\n' | sort`
+	out, _ := osexec.Command("bash", "-c", "diff <(sh -c \"$2\" $0) <(sh -c \"$2\" $1); diff -r $0 $1", one, two, list).CombinedOutput()
+	return string(out)
+}
+
 // do runs a specification to its end and returns what it wrote.
 func (b *bench) do(spec exec.JobSpec) (exec.Run, string) {
 	b.Helper()
-	run, err := b.r.Submit(b.Context(), spec)
+	return b.doOn(b.r, spec)
+}
+
+func (b *bench) doOn(r exec.Runner, spec exec.JobSpec) (exec.Run, string) {
+	b.Helper()
+	run, err := r.Submit(b.Context(), spec)
 	if err == nil {
-		run, err = b.r.Wait(b.Context(), run.ID)
+		run, err = r.Wait(b.Context(), run.ID)
 	}
 	var out strings.Builder
 	if err == nil {
-		err = b.r.Logs(b.Context(), run.ID, false, &out, &out)
+		err = r.Logs(b.Context(), run.ID, false, &out, &out)
 	}
 	if err != nil {
 		b.Fatal(err)
@@ -190,5 +252,3 @@ func beside(t *testing.T, name string, command ...string) {
 
 // runsBeside are the tests that run beside an engine.
 const runsBeside = "^Test(Suite|Engine)"
-
-var _ = fmt.Sprint

@@ -120,6 +120,11 @@ func (e *engine) takes(spec exec.JobSpec) error {
 	if e.arch() != runtime.GOARCH {
 		return fmt.Errorf("%w: the engine's machine is %s, and kiln's helper is the kiln of this one, for %s", exec.ErrUnsupported, e.arch(), runtime.GOARCH)
 	}
+	for _, in := range spec.Inputs {
+		if slices.ContainsFunc(engineFiles, func(file string) bool { return in.Port == file || nested(file, in.Port) }) {
+			return fmt.Errorf("%w: input %s: engines put files of their own there: use another port, or the container runner", exec.ErrUnsupported, in.Port)
+		}
+	}
 	if r := spec.Resources.Requests; r.CPUs > float64(e.info.NCPU) {
 		return fmt.Errorf("it requests %v cpus, and the engine's machine has %d", r.CPUs, e.info.NCPU)
 	} else if r.Memory > e.info.MemTotal {

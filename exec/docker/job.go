@@ -55,7 +55,8 @@ func (j *job) create(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	j.payload.Hidden = j.hidden()
+	j.payload.Hidden, j.payload.Points = j.hidden()
+	j.payload.Files = j.ownFiles()
 	if j.shared {
 		err = j.share()
 	} else {
@@ -146,9 +147,9 @@ func (j *job) share() error {
 			}
 		}
 		j.payload.Arrived[in.Port] = at
+		j.payload.Confine = j.payload.Confine || at != in.Port && (in.Mode != formula.Overlay || in.rec.File)
 		j.bind(j.Warehouse.Fileset(in.rec), at, true)
 	}
-	j.mountOwnFiles()
 	text, err := j.payload.Encode()
 	if err != nil {
 		return err
@@ -173,7 +174,7 @@ func point(at string, file bool) error {
 func copiedPorts(l *warehouse.Local, inputs []input) map[string]bool {
 	copied := map[string]bool{}
 	for i, in := range inputs {
-		copied[in.Port] = in.Mode == formula.Overlay
+		copied[in.Port] = in.Mode == formula.Overlay && !in.rec.File // as in a container of kiln's
 		for _, above := range inputs[:i] {
 			copied[in.Port] = copied[in.Port] || copied[above.Port] && nested(in.Port, above.Port)
 		}
@@ -190,17 +191,24 @@ func copiedPorts(l *warehouse.Local, inputs []input) map[string]bool {
 // nested reports whether port lies below outer.
 func nested(port, outer string) bool { return strings.HasPrefix(port, outer+"/") }
 
-// mountOwnFiles keeps the engine from putting its own files over the root ware's.
-func (j *job) mountOwnFiles() {
+// ownFiles returns what the root ware has where the engine puts files of its own: the
+// helper writes it there. What the ware does not have is empty.
+func (j *job) ownFiles() map[string][]byte {
 	if j.root == "" || j.run.Spec.Network {
-		return
+		return nil
 	}
+	files := map[string][]byte{}
 	for _, name := range engineFiles {
-		if info, err := os.Lstat(j.root + name); err == nil && info.Mode().IsRegular() {
-			j.bind(j.root+name, name, true)
+		files[name] = nil
+		if info, err := os.Lstat(j.root + name); err == nil && info.Mode().IsRegular() && info.Size() < maxOwnFile {
+			files[name], _ = os.ReadFile(j.root + name)
 		}
 	}
+	return files
 }
+
+// maxOwnFile is more than such files have.
+const maxOwnFile = 64 << 10
 
 // bind has a path of the engine's machine mounted.
 func (j *job) bind(source, target string, readOnly bool) {
@@ -245,7 +253,7 @@ func (j *job) hostConfig() *container.HostConfig {
 	if !spec.Network {
 		h.NetworkMode = "none"
 	}
-	if !j.shared { // the helper's namespaces take what the filter forbids; it installs its own
+	if j.payload.Confine { // the helper's namespaces take what the filter forbids; it installs its own
 		h.SecurityOpt = append(h.SecurityOpt, "seccomp=unconfined")
 	}
 	if j.shared && !j.podman { // a label on the warehouse would be for one container only

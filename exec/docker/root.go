@@ -148,17 +148,23 @@ func (j *job) stream(ctx context.Context, img *image.Image, name string) error {
 	return drain(result)
 }
 
-// hidden returns the paths that are in the container but not in its root ware.
-func (j *job) hidden() (paths []string) {
+// hidden returns the paths that are in the container but not in its root ware, and the
+// modes that directories have there over which the engine mounts its own.
+func (j *job) hidden() (paths []string, points map[string]uint32) {
 	if j.root == "" {
-		return nil
+		return nil, nil
 	}
+	points = map[string]uint32{}
 	for _, path := range engineMade {
-		if _, err := os.Lstat(j.root + path); err != nil {
+		var st unix.Stat_t
+		switch err := unix.Lstat(j.root+path, &st); {
+		case err != nil:
 			paths = append(paths, path)
+		case st.Mode&unix.S_IFMT == unix.S_IFDIR && path != "/tmp":
+			points[path] = st.Mode & 0o7777
 		}
 	}
-	return paths
+	return paths, points
 }
 
 // lock makes this the only process, and goroutine, that has the lock of a name.

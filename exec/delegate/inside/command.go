@@ -27,6 +27,12 @@ func (h *helper) prepare() error {
 			return fmt.Errorf("lay out the script: %w", err)
 		}
 	}
+	for path, content := range h.Files {
+		if err := os.WriteFile(path, content, 0o644); err != nil {
+			return fmt.Errorf("write %s as the root has it: %w", path, err)
+		}
+		os.Chtimes(path, outputTime, outputTime)
+	}
 	// As the bundle has it: a core dump would be part of an output.
 	core := unix.Rlimit{Cur: 1, Max: 1}
 	var own unix.Rlimit
@@ -38,6 +44,9 @@ func (h *helper) prepare() error {
 	}
 	return nil
 }
+
+// outputTime is the mtime of what wares are made of, unless a filter says otherwise.
+var outputTime = time.Unix(1262304000, 0)
 
 // command runs the command to the end of its last process.
 func (h *helper) command(ctx context.Context) error {

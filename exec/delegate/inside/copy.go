@@ -8,8 +8,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/kilnbuild/kiln/exec"
 )
 
 // copyFileset copies the directory or file at from, which is a fileset at rest, to port:
@@ -103,17 +106,23 @@ func sameMeta(from, to string) error {
 	return nil
 }
 
-// markOf is another string when anything at or below path has been written to, replaced,
-// or given other metadata, as far as stat tells.
-func markOf(path string) (string, error) {
+// markOf is another string when anything at or below a port has been written to, replaced,
+// or given other metadata, as far as stat tells. Other inputs below it do not count.
+func (h *helper) markOf(port string) (string, error) {
 	sum := sha256.New()
-	err := filepath.WalkDir(path, func(path string, _ fs.DirEntry, err error) error {
+	err := filepath.WalkDir(port, func(path string, e fs.DirEntry, err error) error {
 		var st unix.Stat_t
 		if err == nil {
 			err = unix.Lstat(path, &st)
 		}
 		if err != nil {
 			return err
+		}
+		if path != port && slices.ContainsFunc(h.Spec.Inputs, func(in exec.JobInput) bool { return in.Port == path }) {
+			if e.IsDir() {
+				return fs.SkipDir
+			}
+			return nil
 		}
 		_, err = fmt.Fprintln(sum, path, st.Mode, st.Ino, st.Size, st.Uid, st.Gid, st.Mtim, st.Ctim)
 		return err

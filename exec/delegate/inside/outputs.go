@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path"
 	"path/filepath"
@@ -68,10 +69,48 @@ func (h *helper) packOne(ctx context.Context, local *warehouse.Local, o exec.Job
 		return warehouse.Record{}, err
 	}
 	rec, err := pack.Ingest(ctx, local, at, pack.Options{Packtype: o.Packtype, Filters: filters, Exclude: h.hiddenBelow(at)})
+	if points := h.pointsBelow(at); err == nil && len(points) > 0 {
+		rec, err = uncover(ctx, local, rec, o.Packtype, points)
+	}
 	if err != nil && at != o.Path { // name it as the command did
 		err = errors.New(strings.ReplaceAll(err.Error(), at, o.Path))
 	}
 	return rec, err
+}
+
+// pointsBelow returns the mount points in an output, relative to it.
+func (h *helper) pointsBelow(at string) map[string]uint32 {
+	points := map[string]uint32{}
+	for path, mode := range h.Points {
+		if rel, err := filepath.Rel(at, path); err == nil && filepath.IsLocal(rel) && rel != "." {
+			points[rel] = mode
+		}
+	}
+	return points
+}
+
+// uncover makes the ware that rec is with the modes that directories have below what is
+// mounted on them.
+func uncover(ctx context.Context, local *warehouse.Local, rec warehouse.Record, packtype string, modes map[string]uint32) (warehouse.Record, error) {
+	c, err := pack.OpenContents(ctx, local, rec.ID)
+	if err != nil {
+		return rec, err
+	}
+	b, err := pack.NewBuilder(ctx, local, pack.BuildOptions{Options: pack.Options{Packtype: packtype, Filters: pack.KeepFilters()}, MaxBytes: -1, MaxEntries: -1})
+	if err != nil {
+		return rec, err
+	}
+	defer b.Close()
+	err = c.Walk(func(e *pack.Entry, content io.Reader) error {
+		if mode, ok := modes[e.Path]; ok {
+			e.Mode = mode
+		}
+		return b.Add(e, content)
+	})
+	if err != nil {
+		return rec, err
+	}
+	return b.Commit()
 }
 
 // hiddenBelow returns patterns, relative to an output, of what is no part of it.
@@ -80,6 +119,9 @@ func (h *helper) hiddenBelow(at string) (patterns []string) {
 		if rel, err := filepath.Rel(at, hidden); err == nil && filepath.IsLocal(rel) && rel != "." {
 			patterns = append(patterns, rel)
 		}
+	}
+	for rel := range h.pointsBelow(at) {
+		patterns = append(patterns, rel+"/*")
 	}
 	return patterns
 }

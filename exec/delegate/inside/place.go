@@ -39,7 +39,8 @@ func (h *helper) place(ctx context.Context) error {
 			}
 		}
 		if at != in.Port {
-			copied, frozen = true, in.Mode != formula.Overlay
+			info, err := os.Lstat(in.Port) // one file is read-only in containers of kiln's too
+			copied, frozen = true, in.Mode != formula.Overlay || err == nil && info.Mode().IsRegular()
 		}
 		if frozen {
 			h.marks[in.Port] = ""
@@ -47,7 +48,7 @@ func (h *helper) place(ctx context.Context) error {
 	}
 	h.result.Placed = placed(mounted, copied)
 	for port := range h.marks { // when nothing is copied into them any more
-		mark, err := markOf(port)
+		mark, err := h.markOf(port)
 		if err != nil {
 			return fmt.Errorf("input %s: %w", port, err)
 		}
@@ -72,7 +73,7 @@ func placed(mounted, copied bool) string {
 // it could not have.
 func (h *helper) thawed() error {
 	for port, was := range h.marks {
-		if is, err := markOf(port); err != nil || is != was {
+		if is, err := h.markOf(port); err != nil || is != was {
 			return fmt.Errorf("the command changed its input %s, which is read-only: give it mode = \"overlay\"", port)
 		}
 	}
