@@ -95,7 +95,7 @@ func (s *store) memo(ctx context.Context, key warehouse.StepKey) ([]byte, error)
 	if d := *result.StdoutDigest; d.Check() != nil || d.Size > sealedMax {
 		return nil, fmt.Errorf("it has %d bytes, more than %d", d.Size, sealedMax)
 	}
-	return s.read1(ctx, *result.StdoutDigest)
+	return s.load(ctx, *result.StdoutDigest)
 }
 
 // PutMemo writes a memo. The server is told which wares it names, so that it need not

@@ -40,6 +40,21 @@ func (s *store) again(ctx context.Context, f func() error) error {
 	return s.explain(err)
 }
 
+// moving is how much has to have moved for a transfer to be worth going on with, in bytes.
+const moving = 1 << 20
+
+// persist is again, or write, for what moves a content: how often it was interrupted
+// does not count as long as it gets on.
+func persist(ctx context.Context, at func() int64, again func(context.Context, func() error) error, f func() error) error {
+	for {
+		before := at()
+		err := again(ctx, f)
+		if err == nil || at() < before+moving || !passes(grpc.CodeOf(err)) || ctx.Err() != nil {
+			return err
+		}
+	}
+}
+
 // passes reports whether what went wrong may be gone when it is tried again.
 func passes(code grpc.Code) bool {
 	switch code {
@@ -54,7 +69,7 @@ func (s *store) explain(err error) error {
 	switch grpc.CodeOf(err) {
 	case grpc.Unauthenticated:
 		if !s.o.credentials() {
-			return fmt.Errorf("%w (the server wants to know who asks: name a token in config.hcl)", err)
+			return fmt.Errorf("%w (the server wants to know who asks: name a token or a certificate in config.hcl)", err)
 		}
 		return fmt.Errorf("%w (the server does not take these credentials)", err)
 	case grpc.Unimplemented:

@@ -185,6 +185,33 @@ func TestBrokenStreams(t *testing.T) {
 	})
 }
 
+// However often a stream breaks, it goes on as long as it gets on.
+func TestManyBreaks(t *testing.T) {
+	f, l := newFake(t), warehousetest.OpenLocal(t)
+	dir := t.TempDir()
+	must(t, os.WriteFile(dir+"/large", []byte(strings.Repeat("0123456789abcde\n", 1<<20)), 0o644))
+	rec, err := pack.Ingest(t.Context(), l, dir, pack.Options{})
+	must(t, err)
+	s := open(t, f.url(), reapi.Options{Retry: quick})
+	defer s.Close()
+	var mu sync.Mutex
+	sent := map[string]int64{}
+	f.piece = func(method string, _ int64, data []byte) ([]byte, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if sent[method] += int64(len(data)); sent[method] > 1<<20 {
+			sent[method] = 0
+			return nil, grpc.Errorf(grpc.Unavailable, "enough for now")
+		}
+		return data, nil
+	}
+	must(t, s.Put(t.Context(), rec, l, warehouse.Transfer{}))
+	must(t, get(t, s, rec.ID, t.TempDir()))
+	if n := len(f.offsets); n < 10 {
+		t.Errorf("it was read in %d parts", n)
+	}
+}
+
 // What a killed process has left of a large file is not fetched again, and what of it
 // is wrong is.
 func TestResume(t *testing.T) {

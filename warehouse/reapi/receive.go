@@ -31,8 +31,8 @@ func isLost(err error) bool {
 	return code == grpc.NotFound || code == grpc.DataLoss
 }
 
-// read1 reads one content into memory.
-func (s *store) read1(ctx context.Context, d remote.Digest) ([]byte, error) {
+// load reads one content into memory.
+func (s *store) load(ctx context.Context, d remote.Digest) ([]byte, error) {
 	able, err := s.abilities(ctx)
 	if err != nil {
 		return nil, err
@@ -184,7 +184,7 @@ func (r *reader) run(ctx context.Context, able abilities) error {
 	if able.stream {
 		r.compressor = remote.Zstd
 	}
-	err := r.s.again(ctx, func() error {
+	err := persist(ctx, func() int64 { return r.at }, r.s.again, func() error {
 		if r.at == r.d.Size {
 			if err := r.ended(); err == nil || r.at > 0 {
 				return err

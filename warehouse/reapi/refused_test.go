@@ -156,7 +156,7 @@ func TestTokens(t *testing.T) {
 	must(t, get(t, reader, rec.ID, ""))
 	is(t, reader.Put(t.Context(), warehousetest.Small(t, l, "two"), l, warehouse.Transfer{}), warehouse.ErrReadOnly)
 	is(t, reader.PutMemo(t.Context(), warehouse.StepKey(strings.Repeat("e", 64)), []byte("{}")), warehouse.ErrReadOnly)
-	says(t, refused(t, url, reapi.Options{}), "name a token")
+	says(t, refused(t, url, reapi.Options{}), "name a token or a certificate")
 	says(t, refused(t, url, reapi.Options{Token: "s3cret of nobody"}), "does not take these credentials")
 }
 

@@ -43,7 +43,7 @@ func (s *store) writeBatch(ctx context.Context, able abilities, digests []remote
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("upload %d files of together %d bytes: %w", len(digests), total(digests), err)
+		return fmt.Errorf("upload %d contents of together %d bytes: %w", len(digests), total(digests), err)
 	}
 	return nil
 }
@@ -81,7 +81,7 @@ func total(digests []remote.Digest) (n int64) {
 
 func (able abilities) fits(d remote.Digest) error {
 	if able.blob > 0 && d.Size > able.blob {
-		return fmt.Errorf("a file has %d bytes, and the server takes none of more than %d", d.Size, able.blob)
+		return fmt.Errorf("a content has %d bytes, and the server takes none of more than %d", d.Size, able.blob)
 	}
 	return nil
 }
@@ -101,7 +101,7 @@ func (s *store) writeStream(ctx context.Context, able abilities, d remote.Digest
 		w.compressor = remote.Zstd
 	}
 	tried := false
-	err := s.write(ctx, func() error {
+	err := persist(ctx, func() int64 { return w.told }, s.write, func() error {
 		offset := int64(0)
 		if tried {
 			offset = w.committed(ctx)
@@ -114,7 +114,7 @@ func (s *store) writeStream(ctx context.Context, able abilities, d remote.Digest
 		return w.write(ctx, offset)
 	})
 	if err != nil {
-		return fmt.Errorf("upload a file of %d bytes: %w", d.Size, err)
+		return fmt.Errorf("upload a content of %d bytes: %w", d.Size, err)
 	}
 	w.crossed(d.Size)
 	return nil

@@ -32,7 +32,7 @@ func (s *store) listing(ctx context.Context, id warehouse.WareID, known *pack.In
 
 // message reads a Tree message.
 func (s *store) message(ctx context.Context, t tree) (*pack.Listing, error) {
-	data, err := s.read1(ctx, t.message)
+	data, err := s.load(ctx, t.message)
 	if err != nil {
 		return nil, err
 	}
@@ -100,7 +100,7 @@ func (s *store) directories(ctx context.Context, wanted []remote.Digest, known *
 	}
 	for batch := range batches(away, able.batch) {
 		if len(batch) == 1 {
-			if into[batch[0]], err = s.read1(ctx, batch[0]); err != nil {
+			if into[batch[0]], err = s.load(ctx, batch[0]); err != nil {
 				return err
 			}
 			continue
