@@ -6,13 +6,14 @@
 # make self    kiln builds kiln in its own containers, and prints the ware id
 # make test-self  that it does so the same way everywhere: takes minutes
 # make test-docker  images and functions under a Docker Engine: needs root and dockerd
+# make test-cluster  runners in a real Kubernetes with Kueue: builds one first, minutes
 # make cluster  builds a Kubernetes with Kueue that tests run in: minutes, and 4 GB of Go's cache
 # make bench   benchmarks, three times each
 # make steps   trivial steps, timed as whole processes (needs busybox-static, bc)
 #
 # Needed: Go, a C compiler with a static libc, make, git.
 
-.PHONY: build embed executor kube toolbox test test-heavy check self test-self test-docker cluster bench demo clean
+.PHONY: build embed executor kube toolbox test test-heavy check self test-self test-docker cluster test-cluster in-cluster bench demo clean
 .DELETE_ON_ERROR:
 
 E     := internal/embedded
@@ -92,6 +93,16 @@ cluster:
 	@mkdir -p bin/cluster
 	cd exec/kubernetes/cluster && CGO_ENABLED=0 $(GOBUILD) -ldflags '-s -w $(K8SINFO) $(subst $(K8S),k8s.io/client-go/pkg/version,$(K8SINFO))' \
 		-o $(CURDIR)/bin/cluster/ . ./kube sigs.k8s.io/kueue/cmd/kueue
+
+# Beside a cluster of their own, which ends with them: as root, or with subordinate ids.
+CLUSTERTESTS ?= .
+test-cluster: build cluster
+	go test -c -o bin/cluster/ ./exec/kubernetes
+	@$(MAKE) --no-print-directory in-cluster
+in-cluster:
+	bin/cluster/cluster -apply examples/cluster \
+		-kueue-config "$$(cd exec/kubernetes/cluster && go list -m -f '{{.Dir}}' sigs.k8s.io/kueue)/config" \
+		sh -c 'cd exec/kubernetes && KILN_TEST_REQUIRE=kubernetes ../../bin/cluster/kubernetes.test -test.timeout=30m -test.run "$(CLUSTERTESTS)"'
 
 bench: build
 	go test -run='^$$' -bench=. -benchmem -count=3 ./...

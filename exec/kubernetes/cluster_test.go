@@ -124,6 +124,16 @@ func toolbox(t testing.TB, l *warehouse.Local) warehouse.WareID {
 	return id
 }
 
-func TestKubernetes(t *testing.T) { exectest.Run(t, environment(t, "jobs")) }
+// Both suites mostly wait: side by side they take half the time.
 
-func TestKueue(t *testing.T) { exectest.Run(t, environment(t, "jobs-queue")) }
+func TestKubernetes(t *testing.T) {
+	e := environment(t, "jobs")
+	t.Parallel()
+	exectest.Run(t, e)
+}
+
+func TestKueue(t *testing.T) {
+	e := environment(t, "jobs-queue")
+	t.Parallel()
+	exectest.Run(t, e)
+}

@@ -8,6 +8,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/kilnbuild/kiln/exec"
 	"github.com/kilnbuild/kiln/exec/container/bundle"
@@ -161,7 +162,8 @@ func (j job) pod() object {
 	}
 	volumes, mounts := j.volumes()
 	if len(j.payload) <= maxInline {
-		container["command"] = []string{delegate.HelperPath, delegate.Verb, string(j.payload)}
+		payload := strings.ReplaceAll(string(j.payload), "$", "$$") // which the kubelet undoes
+		container["command"] = []string{delegate.HelperPath, delegate.Verb, payload}
 	} else {
 		container["command"] = []string{delegate.HelperPath, delegate.Verb, "@" + delegate.PayloadPath}
 		volumes = append(volumes, object{"name": "payload", "configMap": object{"name": j.handle.Job}})

@@ -38,7 +38,10 @@ func (v view) held() (state, bool) {
 	case inadmissible(quota):
 		return pending(exec.ReasonInadmissible, "%s", quota.Message), true
 	}
-	return pending(exec.ReasonQueued, "%s%s", orNothing(quota.Message), v.position()), true
+	if quota.Message == "" {
+		return pending(exec.ReasonQueued, "Kueue has not looked at it yet%s", v.position()), true
+	}
+	return pending(exec.ReasonQueued, "%s%s", quota.Message, v.position()), true
 }
 
 // inadmissible reports whether waiting does not help: its queue is not there, or closed.

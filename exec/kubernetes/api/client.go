@@ -122,11 +122,25 @@ func (c *Client) send(ctx context.Context, method, path string, query url.Values
 		return resp, nil
 	}
 	defer resp.Body.Close()
-	return nil, refusal(resp)
+	return nil, c.refusal(resp)
+}
+
+// A server that has just started refuses everybody, since it does not know the rules yet: for
+// startLag after it was away that is no answer.
+const startLag = 30 * time.Second
+
+func (c *Client) away() { c.awayAt.Store(time.Now().UnixNano()) }
+
+// refuses reports whether an error is the server's answer, which asking again does not change.
+func (c *Client) refuses(err error) bool {
+	if Is(err, http.StatusUnauthorized) || Is(err, http.StatusForbidden) {
+		return time.Since(time.Unix(0, c.awayAt.Load())) > startLag
+	}
+	return Is(err, http.StatusNotFound)
 }
 
 // refusal reads why the server, or what stands before it, refuses.
-func refusal(resp *http.Response) error {
+func (c *Client) refusal(resp *http.Response) error {
 	text, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
 	var status struct{ Message, Reason string }
 	e := &Error{Code: resp.StatusCode}
@@ -134,6 +148,12 @@ func refusal(resp *http.Response) error {
 		e.Message, e.Reason = status.Message, status.Reason
 	} else {
 		e.Message = string(bytes.TrimSpace(text))
+	}
+	if e.Code == http.StatusBadGateway || e.Code == http.StatusServiceUnavailable {
+		c.away()
+	}
+	if (e.Code == http.StatusUnauthorized || e.Code == http.StatusForbidden) && !c.refuses(e) {
+		return e
 	}
 	return retry.Answer(resp, e)
 }

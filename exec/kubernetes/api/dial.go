@@ -16,6 +16,7 @@ import (
 	osexec "os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -40,11 +41,12 @@ type Where struct {
 // A Client makes requests of one cluster. Its methods are safe for concurrent use.
 type Client struct {
 	Cluster
-	http  http.Client
-	count counter
-	proxy *osexec.Cmd
-	stdin *os.File
-	dir   string
+	http   http.Client
+	count  counter
+	awayAt atomic.Int64 // when the server was last found away: nanoseconds since 1970
+	proxy  *osexec.Cmd
+	stdin  *os.File
+	dir    string
 }
 
 // Dial starts program, cmd/kiln-kube, which speaks to the cluster. It makes no request: that there is a server is

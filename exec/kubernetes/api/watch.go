@@ -29,7 +29,7 @@ func Follow[T any](ctx context.Context, c *Client, path string, query url.Values
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if Is(err, http.StatusUnauthorized) || Is(err, http.StatusForbidden) || Is(err, http.StatusNotFound) {
+		if c.refuses(err) {
 			return fmt.Errorf("watch %s: %w", path, err)
 		}
 		if failures++; err == nil || f.moved {
@@ -91,6 +91,7 @@ func (f *follower[T]) watch(ctx context.Context) error {
 			Object json.RawMessage
 		}
 		if err := events.Decode(&event); err != nil {
+			f.c.away()
 			return nil // cut off, or the server's own time is up: resumed
 		}
 		if err := f.take(event.Type, event.Object); err != nil {

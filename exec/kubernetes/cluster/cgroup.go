@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 )
 
 const cgroupfs = "/sys/fs/cgroup"
@@ -18,7 +19,8 @@ type cgroups struct {
 }
 
 func makeCgroups() (cgroups, error) {
-	g := cgroups{path: fmt.Sprintf("/kiln-cluster-%d", os.Getpid())}
+	// kiln removes what is empty and begins with kiln-: that may be left of its own.
+	g := cgroups{path: fmt.Sprintf("/cluster-of-kiln-%d", os.Getpid())}
 	if _, err := os.Stat(cgroupfs + "/cgroup.controllers"); err == nil {
 		g.roots = []string{cgroupfs}
 	} else if g.roots, err = filepath.Glob(cgroupfs + "/*"); err != nil {
@@ -35,8 +37,25 @@ func makeCgroups() (cgroups, error) {
 	return g, nil
 }
 
-// remove removes the cgroups, the innermost first, as far as they are empty.
+// remove removes the cgroups. What was in them has been killed, and is on its way out.
 func (g cgroups) remove() {
+	for range 50 {
+		if g.sweep(); !g.there() {
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
+func (g cgroups) there() bool {
+	return slices.ContainsFunc(g.roots, func(root string) bool {
+		_, err := os.Stat(root + g.path + "/cgroup.procs")
+		return err == nil
+	})
+}
+
+// sweep removes the cgroups, the innermost first, as far as they are empty.
+func (g cgroups) sweep() {
 	for _, root := range g.roots {
 		var dirs []string
 		filepath.WalkDir(root+g.path, func(path string, d fs.DirEntry, err error) error {

@@ -1,0 +1,110 @@
+package kubernetes_test
+
+import (
+	"bytes"
+	"os"
+	osexec "os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/kilnbuild/kiln/warehouse"
+)
+
+// kiln is the command, with directories of its own and the configuration of examples/cluster.
+type kiln struct {
+	*testing.T
+	dir string
+	env []string
+}
+
+func newKiln(t *testing.T) *kiln {
+	needCluster(t)
+	dir := t.TempDir()
+	t.Cleanup(func() { warehouse.RemoveTree(filepath.Join(dir, "data")) })
+	text, err := os.ReadFile("../../examples/cluster/config.hcl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	shared := filepath.Join(clusterDir, "shared")
+	config := strings.NewReplacer("/srv/kiln", shared, "localhost:5000", os.Getenv("KILN_TEST_CLUSTER_REGISTRY")).Replace(string(text))
+	if err := os.MkdirAll(dir+"/config", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(dir+"/config/config.hcl", []byte(config), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	k := &kiln{T: t, dir: dir}
+	k.env = append(os.Environ(), "KILN_CONFIG_HOME="+dir+"/config", "KILN_CACHE_HOME="+dir+"/cache")
+	return k
+}
+
+// run runs kiln with the data directory of a name, and returns its stdout.
+func (k *kiln) run(data string, args ...string) string {
+	k.Helper()
+	cmd := osexec.Command("../../bin/kiln", args...)
+	cmd.Env = append(k.env, "KILN_DATA_HOME="+filepath.Join(k.dir, "data", data))
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Run(); err != nil {
+		k.Fatalf("kiln %v: %v\n%s%s", args, err, out.String(), errs.String())
+	}
+	return out.String()
+}
+
+func TestCommand(t *testing.T) {
+	k := newKiln(t)
+	if out := k.run("a", "runners"); strings.Contains(out, "kueue not usable") || strings.Contains(out, "\nkubernetes:") || strings.Contains(out, "\nkueue:") {
+		t.Errorf("kiln runners: %s", out)
+	}
+	for _, runner := range []string{"kubernetes", "kueue"} {
+		if out := k.run("a", "exec", "--runner", runner, "--", "echo", "hello"); out != "hello\n" {
+			t.Errorf("kiln exec --runner %s -- echo hello: %q", runner, out)
+		}
+	}
+	if out := k.run("a", "runs", "ls"); strings.Count(out, "succeeded") != 2 {
+		t.Errorf("kiln runs ls: %s", out)
+	}
+}
+
+const formula = `
+ware "base" { builtin = "toolbox" }
+step "one" {
+  inputs  = { "/" = ware.base }
+  script  = ["mkdir -p /out/d", "echo $((6*7)) >/out/d/answer", "ln -s d/answer /out/link", "chmod 700 /out/d"]
+  outputs = { tree = "/out" }
+}
+step "two" {
+  for_each = toset(["a", "b", "c"])
+  inputs   = { "/" = ware.base, "/one" = step.one.tree, "$KEY" = each.key }
+  script   = ["mkdir /out", "cp -r /one/d /out/$KEY", "sort -r /one/d/answer >>/out/$KEY/answer"]
+  outputs  = { tree = "/out" }
+}
+step "all" {
+  inputs  = { "/" = ware.base, "/a" = step.two["a"].tree, "/b" = step.two["b"].tree, "/c" = step.two["c"].tree }
+  script  = ["cat /?/*/answer >/sum"]
+  outputs = { sum = "/sum" }
+}
+output "one" { value = step.one.tree }
+output "sum" { value = step.all.sum }
+`
+
+// TestSameWares: one formula gives the same ware ids on every runner.
+func TestSameWares(t *testing.T) {
+	k := newKiln(t)
+	path := filepath.Join(k.dir, "formula", "kiln.hcl")
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(formula), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	want := k.run("container", "run", filepath.Dir(path))
+	for _, runner := range []string{"kubernetes", "kueue"} {
+		got := k.run(runner, "run", "--runner", runner, filepath.Dir(path))
+		t.Logf("%s:\n%s", runner, got)
+		if got != want {
+			t.Errorf("on %s %s, in a container %s", runner, got, want)
+		}
+	}
+}
