@@ -35,7 +35,7 @@ func newPidsGroup(run string, limit uint64) *pidsGroup {
 		unix.Rmdir(dir) // of a run that was killed; one in use cannot be removed
 	}
 	g := &pidsGroup{dir: filepath.Join(parent, pidsGroupPrefix+run), limit: limit}
-	if err := g.make(); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := g.make(); err != nil && !groupGone(err) {
 		g.remove()
 		return nil
 	}
@@ -80,7 +80,7 @@ func (g *pidsGroup) add(pid int) error {
 	procs := filepath.Join(g.dir, "cgroup.procs")
 	err := os.WriteFile(procs, strconv.AppendInt(nil, int64(pid), 10), 0)
 	for range 100 { // as long as kilns that begin just now take it for a dead run's
-		if !errors.Is(err, os.ErrNotExist) {
+		if !groupGone(err) {
 			break
 		}
 		if err = g.make(); err == nil {
@@ -91,6 +91,12 @@ func (g *pidsGroup) add(pid int) error {
 		return fmt.Errorf("limit the run's processes: %w", err)
 	}
 	return nil
+}
+
+// groupGone reports whether an error says that a group was removed: before one of its
+// files was opened, or after (ENODEV).
+func groupGone(err error) bool {
+	return errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENODEV)
 }
 
 func (g *pidsGroup) remove() {
