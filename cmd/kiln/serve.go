@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -97,6 +98,9 @@ func (f *serveFlags) check() error {
 
 // serve runs the server until ctx is done.
 func (a *app) serve(ctx context.Context, f *serveFlags) error {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(100) // unlike other verbs, this one stays
+	}
 	err := f.check()
 	if err == nil && f.Dir == "" {
 		f.Dir, err = dataDir("serve")

@@ -89,6 +89,11 @@ func TestTokens(t *testing.T) {
 	if code, body := s.web(t, http.MethodGet, "/healthz", "", nil); code != 200 || body != "ok\n" {
 		t.Errorf("health: %d %q", code, body)
 	}
+	var health remote.Raw
+	must(t, s.dial(t).Call(t.Context(), healthCheck, new(remote.Raw), &health))
+	if string(health) != "\x08\x01" {
+		t.Errorf("health: %q", health)
+	}
 	for _, secret := range []string{readToken, writeToken} {
 		if strings.Contains(s.log.String(), secret) {
 			t.Error("a token is in the log")

@@ -9,7 +9,14 @@ import (
 
 func (s *Server) handleCapabilities(g *grpc.Server) {
 	g.Handle(remote.GetCapabilities, grpc.Unary(s.capabilities))
+	g.Handle(healthCheck, grpc.Unary(func(context.Context, *remote.Raw) (*remote.Raw, error) {
+		return &remote.Raw{1 << 3, 1}, nil // HealthCheckResponse: status SERVING
+	}))
 }
+
+// healthCheck is the method that probes of gRPC servers call, doc/health-checking.md of
+// github.com/grpc/grpc.
+const healthCheck = "/grpc.health.v1.Health/Check"
 
 // capabilities tells what the server can do for who asks.
 func (s *Server) capabilities(ctx context.Context, _ *remote.GetCapabilitiesRequest) (*remote.ServerCapabilities, error) {

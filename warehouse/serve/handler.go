@@ -20,9 +20,13 @@ func (s *Server) handler() http.Handler {
 		begun := time.Now()
 		t := newTransfer(w, r, s.o.stall)
 		r.Body = t.body(r.Body)
-		if r.URL.Path == "/healthz" { // tells nothing but that the server runs
+		switch r.URL.Path { // both tell nothing but that the server runs
+		case "/healthz":
 			t.Header().Set("Content-Type", "text/plain; charset=utf-8")
 			io.WriteString(t, "ok\n")
+			return
+		case healthCheck:
+			calls.ServeHTTP(t, r)
 			return
 		}
 		c, err := s.identify(r)
@@ -64,6 +68,9 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
 // ended counts a request, and tells of it if it shall.
 func (s *Server) ended(t *transfer, r *http.Request, c client, begun time.Time) {
 	outcome := t.outcome()
+	if r.Context().Err() != nil {
+		outcome = grpcCode(int(grpc.Canceled)) // nobody was there to be told another
+	}
 	s.metrics.request(methodOf(r), outcome, t.received, t.sent, time.Since(begun))
 	if s.o.LogRequests {
 		who := r.RemoteAddr

@@ -268,7 +268,7 @@ func TestLimitHolds(t *testing.T) {
 	for seed := range 8 {
 		wg.Go(func() {
 			r := rand.New(rand.NewSource(int64(seed)))
-			for range 300 {
+			for range 100 {
 				data := make([]byte, r.Intn(6*block))
 				r.Read(data)
 				sum, err := put(s, data)

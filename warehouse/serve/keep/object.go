@@ -92,7 +92,7 @@ func (s *Store) Create(size int64) (*Writer, error) {
 	return &Writer{store: s, f: f, hash: sha256.New(), size: size, pledged: pledged}, nil
 }
 
-// ahead is how much room a writer asks for that was not told the size.
+// ahead is how much room a writer asks for at a time that was not told the size.
 const ahead = 8 << 20
 
 // Write appends to the object. The error matches ErrFull, or ErrMismatch if that makes
@@ -105,7 +105,7 @@ func (w *Writer) Write(p []byte) (int, error) {
 		return 0, w.err
 	}
 	if more := room(w.n+int64(len(p))) - w.pledged; more > 0 {
-		more = max(more, ahead)
+		more = max(more, min(ahead, w.store.max/20))
 		if w.err = w.store.pledge(more); w.err != nil {
 			return 0, w.err
 		}
