@@ -77,7 +77,7 @@ func parseError(err error) error {
 // filePath returns the path in a file URL.
 func filePath(u *url.URL) (string, error) {
 	if u.Host != "" && u.Host != "localhost" || !path.IsAbs(u.Path) {
-		return "", errors.New("a file url has the form file:///absolute/path")
+		return "", fmt.Errorf("a %s url has the form %s:///absolute/path", u.Scheme, u.Scheme)
 	}
 	return u.Path, nil
 }

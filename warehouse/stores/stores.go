@@ -13,6 +13,7 @@ import (
 	"github.com/kilnbuild/kiln/warehouse"
 	"github.com/kilnbuild/kiln/warehouse/file"
 	"github.com/kilnbuild/kiln/warehouse/http"
+	"github.com/kilnbuild/kiln/warehouse/local"
 	"github.com/kilnbuild/kiln/warehouse/oci"
 	"github.com/kilnbuild/kiln/warehouse/packed"
 	"github.com/kilnbuild/kiln/warehouse/reapi"
@@ -51,6 +52,12 @@ func Open(ctx context.Context, rawURL string, o Options) (warehouse.Store, error
 
 func open(ctx context.Context, u *url.URL, rawURL string, o Options) (warehouse.Store, error) {
 	switch u.Scheme {
+	case "kiln":
+		path, err := filePath(u)
+		if err != nil {
+			return nil, err
+		}
+		return local.Open(path)
 	case "reapi", "grpc", "grpcs":
 		return reapi.Open(rawURL, reapi.Options{
 			Token: o.Token, Username: o.Username, Password: o.Password,
