@@ -2,6 +2,7 @@ package exec
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -67,9 +68,18 @@ type away struct {
 	ended  chan struct{} // closed when nobody reads events any more
 	under  sync.WaitGroup
 	mu     sync.Mutex
-	places map[string]chan struct{} // by runner: a place for each step there
-	opened map[string]func() (Runner, error)
+	opened map[string]func() (*place, error) // by name
 }
+
+// A place is a runner with what this run of kiln knows of it.
+type place struct {
+	Runner
+	free    chan struct{}    // takes one for each step there
+	earlier map[string][]Run // that earlier kilns submitted, by step key, the oldest first
+}
+
+// memory is how far back runs of earlier kilns count.
+const memory = 14 * 24 * time.Hour
 
 // An awayEvent is one thing that happened to a step on another runner.
 type awayEvent struct {
@@ -84,7 +94,7 @@ type awayEvent struct {
 func newAway(ctx context.Context, o Options) *away {
 	a := &away{
 		Runners: o.Runners, local: o.Warehouse, shared: o.Shared, anew: o.Force, events: make(chan awayEvent, 64), ended: make(chan struct{}),
-		places: map[string]chan struct{}{}, opened: map[string]func() (Runner, error){},
+		opened: map[string]func() (*place, error){},
 	}
 	a.ctx, a.cancel = context.WithCancel(ctx)
 	return a
@@ -104,26 +114,38 @@ func (a *away) send(e awayEvent) {
 	}
 }
 
-// runner returns a runner and the places that it has for steps.
-func (a *away) runner(name string) (Runner, chan struct{}, error) {
+// place opens a runner.
+func (a *away) place(name string) (*place, error) {
 	a.mu.Lock()
 	if a.opened[name] == nil {
-		n := a.AtOnce
-		if n <= 0 {
-			n = DefaultAtOnce
-		}
-		a.places[name] = make(chan struct{}, n)
-		a.opened[name] = sync.OnceValues(func() (Runner, error) {
-			if a.Open == nil {
-				return nil, errors.New("no runners were given")
-			}
-			return a.Open(name)
-		})
+		a.opened[name] = sync.OnceValues(func() (*place, error) { return a.open(a.ctx, name) })
 	}
-	open, places := a.opened[name], a.places[name]
+	open := a.opened[name]
 	a.mu.Unlock()
-	r, err := open()
-	return r, places, err
+	return open()
+}
+
+// open opens a runner and looks once for all steps which runs there are.
+func (a *away) open(ctx context.Context, name string) (*place, error) {
+	if a.Open == nil {
+		return nil, errors.New("no runners were given")
+	}
+	runner, err := a.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	p := &place{Runner: runner, free: make(chan struct{}, cmp.Or(max(a.AtOnce, 0), DefaultAtOnce)), earlier: map[string][]Run{}}
+	if a.anew {
+		return p, nil
+	}
+	// Without those that cannot be read, steps are done again.
+	runs, _ := runner.ListRuns(ctx, RunFilter{Status: []RunStatus{RunPending, RunRunning, RunSucceeded}, Since: time.Now().Add(-memory)})
+	for _, run := range runs {
+		if key := run.Spec.Labels[LabelStepKey]; key != "" {
+			p.earlier[key] = append(p.earlier[key], run)
+		}
+	}
+	return p, nil
 }
 
 // startAway has a step run elsewhere. It needs no slot of this machine's.
@@ -171,13 +193,13 @@ func (r *run) jobSpec(st *state, root warehouse.WareID) JobSpec {
 // carry has a step carried out: by the run that an earlier kiln submitted, if it goes on
 // or has ended well, else by a new one. The event is that of its end.
 func (a *away) carry(ctx context.Context, st *state, name string, spec JobSpec) awayEvent {
-	runner, places, err := a.runner(name)
+	runner, err := a.place(name)
 	if err != nil {
 		return awayEvent{st: st, err: err}
 	}
 	select {
-	case places <- struct{}{}:
-		defer func() { <-places }()
+	case runner.free <- struct{}{}:
+		defer func() { <-runner.free }()
 	case <-ctx.Done():
 		return awayEvent{st: st, err: ctx.Err()}
 	}
@@ -207,15 +229,11 @@ func (a *away) again(ctx context.Context, e awayEvent) bool {
 
 // find returns the run of a step that an earlier kiln has submitted and that need not be
 // done again, or nil. Of one that has ended well, what it made is there.
-func (a *away) find(ctx context.Context, runner Runner, st *state) (*Run, map[string]warehouse.Record) {
-	if a.anew || !plan.Hermetic(st.Step.Step) {
+func (a *away) find(ctx context.Context, p *place, st *state) (*Run, map[string]warehouse.Record) {
+	if !plan.Hermetic(st.Step.Step) {
 		return nil, nil
 	}
-	runs, _ := runner.ListRuns(ctx, RunFilter{
-		Labels: map[string]string{LabelStepKey: string(st.resolved.Key)},
-		Status: []RunStatus{RunPending, RunRunning, RunSucceeded},
-	})
-	for _, run := range slices.Backward(runs) {
+	for _, run := range slices.Backward(p.earlier[string(st.resolved.Key)]) {
 		if !run.Status.Ended() {
 			return &run, nil
 		}

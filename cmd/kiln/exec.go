@@ -30,7 +30,7 @@ Inputs are wares of the local warehouse, by the beginning of their ids. Outputs 
 wares when the command has ended well, and are printed as NAME = WAREID on stderr, with
 the runs' records in kiln runs show.
 
-The first Ctrl-C cancels the run and waits for its end, the second leaves it alone. With
+The first Ctrl-C cancels the run and waits for its end, the second does not wait. With
 -d, kiln prints the id of the run and does not wait: see kiln runs.`
 
 // execFlags are the flags of kiln exec.

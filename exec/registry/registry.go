@@ -201,6 +201,9 @@ func (g *Registry) List(runner string, f exec.RunFilter) ([]exec.Run, error) {
 	var runs []exec.Run
 	var errs []error
 	for _, id := range ids {
+		if createdBefore(id, f.Since) {
+			continue // without reading it
+		}
 		run, err := g.Get(id)
 		switch {
 		case errors.Is(err, exec.ErrNoRun): // gone, or not there yet

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"encoding/hex"
+	"strconv"
 	"sync"
 	"time"
 )
@@ -31,6 +32,13 @@ func newID(now time.Time) string {
 	id[8] = id[8]&0x3f | 0x80
 	text := hex.EncodeToString(id[:])
 	return text[:8] + "-" + text[8:12] + "-" + text[12:16] + "-" + text[16:20] + "-" + text[20:]
+}
+
+// createdBefore reports whether an id was made before a time, by the clock of its maker:
+// to the millisecond.
+func createdBefore(id string, t time.Time) bool {
+	ms, err := strconv.ParseInt(id[:8]+id[9:13], 16, 64)
+	return err == nil && !t.IsZero() && ms < t.UnixMilli()
 }
 
 // validID reports whether a name is of the form of an id.

@@ -189,6 +189,9 @@ func (e *exporter) checkStep(s *formula.Step) {
 	if s.Timeout != 0 {
 		e.warn(s.Range, "The timeout of %s is left out: warpforge has none.", s.Addr)
 	}
+	if s.Resources != (formula.Resources{}) || s.Runner != "" {
+		e.warn(s.Range, "What %s may use and where it runs is left out: warpforge's steps do not say that.", s.Addr)
+	}
 	if len(s.DependsOn) > 0 {
 		e.warn(s.Range, "The depends_on of %s is left out: in warpforge steps wait only for what they take.", s.Addr)
 	}
