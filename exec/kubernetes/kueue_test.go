@@ -2,6 +2,8 @@ package kubernetes_test
 
 import (
 	"context"
+	"crypto/rand"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -61,10 +63,12 @@ func TestPreempted(t *testing.T) {
 	w := newWorld(t, "low-queue", nil)
 	w.admin(`{"apiVersion":"kueue.x-k8s.io/v1beta1","kind":"WorkloadPriorityClass","metadata":{"name":"urgent"},"value":1000}`, "apply", "-f", "-")
 	high := newWorld(t, "high-queue", func(o *kubernetes.Options) { o.PriorityClass = "urgent" })
-	j := w.spec("echo begins; sleep 5; echo ends")
+	first := filepath.Join(clusterDir, "shared", "first-"+rand.Text())
+	j := w.spec("echo begins; if mkdir " + first + "; then sleep 300; fi; echo ends")
 	j.Resources.Requests.CPUs = 1.5
 	low := w.submit(j)
 	w.logged(low.ID, "begins")
+	j.Command = []string{"/bin/sh", "-c", "sleep 3"}
 	urgent := high.submit(j)
 	got := w.pending(low.ID, exec.ReasonPreempted)
 	if got.Message == "" || !got.Started.IsZero() {
