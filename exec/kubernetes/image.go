@@ -3,14 +3,18 @@ package kubernetes
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
+	"path/filepath"
 	"runtime"
 	"sync"
+	"syscall"
 
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/kilnbuild/kiln/exec"
 	"github.com/kilnbuild/kiln/exec/delegate"
+	"github.com/kilnbuild/kiln/internal/newfile"
 	"github.com/kilnbuild/kiln/pack"
 	"github.com/kilnbuild/kiln/pack/image"
 	"github.com/kilnbuild/kiln/warehouse"
@@ -76,12 +80,30 @@ func (r *Runner) push(ctx context.Context, root warehouse.WareID) (string, error
 	return r.Images + "@" + img.Digest.String(), nil
 }
 
-// helperWare is the helper's executable as a ware.
+// helperWare is the helper's executable as a ware: of a file that has not changed, the one it
+// was the last time.
 func (r *Runner) helperWare(ctx context.Context) (warehouse.WareID, error) {
-	if _, err := os.Stat(r.Helper); err != nil {
+	info, err := os.Stat(r.Helper)
+	if err != nil {
 		return warehouse.WareID{}, fmt.Errorf("kiln's helper: %w", err)
 	}
+	st := info.Sys().(*syscall.Stat_t)
+	known := filepath.Join(r.CacheDir, fmt.Sprintf("helper-%d-%d-%d-%d", st.Dev, st.Ino, info.Size(), info.ModTime().UnixNano()))
+	if text, err := os.ReadFile(known); err == nil {
+		if id, err := warehouse.ParseWareID(string(text)); err == nil && r.Local.Has(id) {
+			return id, nil
+		}
+	}
 	rec, err := pack.Ingest(ctx, r.Local, r.Helper, pack.Options{})
+	if err == nil {
+		err = os.MkdirAll(r.CacheDir, 0o700)
+	}
+	if err == nil {
+		err = newfile.Write(known, true, func(w io.Writer) error {
+			_, err := io.WriteString(w, rec.ID.String())
+			return err
+		})
+	}
 	if err != nil {
 		return warehouse.WareID{}, fmt.Errorf("kiln's helper: %w", err)
 	}
