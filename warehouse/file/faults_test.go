@@ -283,6 +283,25 @@ func TestKilledHalfWay(t *testing.T) {
 	}
 }
 
+// TestProxy fetches from a host that only a proxy knows.
+func TestProxy(t *testing.T) {
+	w := newWorld(t, 1<<20)
+	warehousetest.Put(t, w.store(t), w.origin, w.rec)
+	files := nethttp.FileServer(nethttp.Dir(w.dir))
+	var host atomic.Value
+	proxy := httptest.NewServer(nethttp.HandlerFunc(func(rw nethttp.ResponseWriter, r *nethttp.Request) {
+		host.Store(r.URL.Host)
+		files.ServeHTTP(rw, r)
+	}))
+	defer proxy.Close()
+	cmd := command("get", w.local, "ca+http://wares.invalid", w.rec.ID)
+	cmd.Env = append(cmd.Env, "HTTP_PROXY="+proxy.URL, "http_proxy="+proxy.URL, "NO_PROXY=", "no_proxy=")
+	must(t, cmd.Run())
+	if !w.verify(t, w.local) || host.Load() != "wares.invalid" {
+		t.Errorf("the proxy was asked for %v", host.Load())
+	}
+}
+
 // TestEightKilns: of eight that fetch one ware at once into one warehouse one fetches, and
 // of eight that put one, all succeed.
 func TestEightKilns(t *testing.T) {

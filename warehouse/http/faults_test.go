@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -241,6 +242,33 @@ func TestCredentials(t *testing.T) {
 	err := w.get(t, strings.Replace(private.URL, "//", "//me:wr0ng@", 1), Options{})
 	if err == nil || strings.Contains(err.Error(), "wr0ng") {
 		t.Errorf("a wrong password: %v", err)
+	}
+}
+
+// TestCredentialsAtOnce asks for many wares before the server has said that it wants
+// credentials: each question is asked again with them.
+func TestCredentialsAtOnce(t *testing.T) {
+	w := newWorld(t)
+	netrc := filepath.Join(t.TempDir(), "netrc")
+	must(t, os.WriteFile(netrc, []byte("default login me password s3cret"), 0o600))
+	t.Setenv("NETRC", netrc)
+	var first sync.WaitGroup
+	first.Add(4)
+	var n atomic.Int32
+	s := w.serve(t, func(rw nethttp.ResponseWriter, r *nethttp.Request) {
+		if n.Add(1) <= 4 {
+			first.Done()
+			first.Wait() // until four are asking
+		}
+		if _, password, _ := r.BasicAuth(); password != "s3cret" {
+			rw.WriteHeader(401)
+			return
+		}
+		w.give(rw, r, "")
+	})
+	has, err := openStore(t, s.URL).Has(t.Context(), slices.Repeat([]warehouse.WareID{w.rec.ID}, 40))
+	if err != nil || slices.Contains(has, false) {
+		t.Errorf("%v, %v", has, err)
 	}
 }
 

@@ -189,9 +189,9 @@ const expectAbove = 1 << 20
 func (s *server) send(ctx context.Context, r request) (*nethttp.Response, error) {
 	var resp *nethttp.Response
 	err := s.o.Retry.Do(ctx, func() (err error) {
+		told := s.auth.told()
 		resp, err = s.once(ctx, r)
-		var status *statusError
-		if errors.As(err, &status) && status.code == nethttp.StatusUnauthorized && s.auth.ask(s.base) {
+		if is(err, nethttp.StatusUnauthorized) && !told && s.auth.ask(s.base) {
 			resp, err = s.once(ctx, r)
 		}
 		return err
@@ -275,7 +275,7 @@ func missing(u *url.URL, err error) error {
 type auth struct {
 	mu                    sync.Mutex
 	name, password, token string
-	known, asked          bool
+	known                 bool
 	host                  string // that it is for
 }
 
@@ -287,6 +287,13 @@ func (a *auth) init(u *url.URL, o Options) {
 		a.password, _ = u.User.Password()
 	}
 	a.known = a.name != "" || a.password != "" || a.token != ""
+}
+
+// told reports whether requests have credentials.
+func (a *auth) told() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.known
 }
 
 func (a *auth) apply(req *nethttp.Request) {
