@@ -29,6 +29,7 @@ type downloader struct {
 	dir       string            // for files being fetched
 	max       int64             // bytes
 	retry     retry.Policy
+	have      func() bool // as in packed.Fetch; may be nil
 }
 
 func newDownloader(cacheDir string, client *http.Client, max int64, policy retry.Policy) downloader {
@@ -72,6 +73,7 @@ type download struct {
 // wantSHA256, if not "", is what the bytes must hash to. Failures that may pass are
 // tried again, with pauses. progress, if not nil, is called with the bytes fetched and
 // the total, or -1. The error matches ErrMismatch or ErrUnavailable unless it is use's.
+// use is not called if another process was fetching and d.have is then true.
 func (d *downloader) get(ctx context.Context, rawURL, wantSHA256 string, progress func(done, total int64), use func(*download) error) error {
 	err := d.getURL(ctx, rawURL, wantSHA256, progress, use)
 	var used *useError
@@ -120,7 +122,7 @@ type useError struct{ error }
 // fetch fetches what f opens, and calls use when all has come and hashes to wantSHA256.
 // An error of use is a useError.
 func (d *downloader) fetch(ctx context.Context, f packed.Fetch, wantSHA256 string, use func(*download) error) error {
-	f.Dir, f.Max, f.Retry, f.Proven = d.dir, d.max, d.retry, wantSHA256 != ""
+	f.Dir, f.Max, f.Retry, f.Proven, f.Have = d.dir, d.max, d.retry, wantSHA256 != "", d.have
 	return f.Do(ctx, func(in *packed.Incoming) error {
 		hash := sha256.New()
 		if _, err := io.Copy(hash, in); err != nil {

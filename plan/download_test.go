@@ -12,10 +12,12 @@ import (
 	"net/http/httptest"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/kilnbuild/kiln/formula"
 	"github.com/kilnbuild/kiln/internal/retry"
 )
 
@@ -269,5 +271,29 @@ func TestDownloadResumes(t *testing.T) {
 				t.Errorf("%d bytes, ranges %q, %v", len(got), ranges, err)
 			}
 		})
+	}
+}
+
+// TestFetchOnce: of several that fetch a ware at once, one asks for its url.
+func TestFetchOnce(t *testing.T) {
+	var asked atomic.Int32
+	base := serve(t, func(w http.ResponseWriter, _ *http.Request) { asked.Add(1); io.WriteString(w, "text") })
+	pr := newProject(t, map[string]formula.Source{"ware.a": {Kind: formula.SourceURL, URL: base}})
+	p, _ := pr.resolve()
+	if err := pr.Warehouse.Remove(p.Wares["ware.a"]); err != nil {
+		t.Fatal(err)
+	}
+	asked.Store(0)
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			if diags := p.Fetch(t.Context(), []string{"ware.a"}); diags.HasErrors() {
+				t.Error(diags)
+			}
+		})
+	}
+	all.Wait()
+	if asked.Load() != 1 || !pr.Warehouse.Has(p.Wares["ware.a"]) {
+		t.Errorf("asked %d times", asked.Load())
 	}
 }

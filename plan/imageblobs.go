@@ -90,7 +90,7 @@ func (b *imageBlobs) fetch(ctx context.Context, d v1.Descriptor, progress progre
 	if isManifest(d) {
 		return b.registry.manifest(ctx, d.Digest.String(), d.Digest, keep)
 	}
-	return b.registry.blob(ctx, d, progress, keep)
+	return b.registry.blob(ctx, d, progress, func() bool { return b.has(d) }, keep)
 }
 
 // keep puts what was fetched into its place. Another kiln may have done so meanwhile:

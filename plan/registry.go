@@ -52,9 +52,11 @@ func (r *registry) manifest(ctx context.Context, id string, want digest.Digest, 
 	return r.fetch(ctx, &d, "manifests", id, want, nil, use)
 }
 
-// blob fetches a layer or a configuration.
-func (r *registry) blob(ctx context.Context, blob v1.Descriptor, progress progressFunc, use func(*download) error) error {
+// blob fetches a layer or a configuration, unless another process does that and have is
+// true then.
+func (r *registry) blob(ctx context.Context, blob v1.Descriptor, progress progressFunc, have func() bool, use func(*download) error) error {
 	d := r.d
+	d.have = have
 	if blob.Size > d.max {
 		return fmt.Errorf("%d bytes are more than the limit of %d", blob.Size, d.max)
 	}

@@ -66,7 +66,7 @@ func (src *sources) resolve(ctx context.Context, s *source) (err error) {
 		s.id, err = src.packs.scan(ctx, w, src.lockPath, src.report(w.Addr, PhaseScan))
 		src.end(w.Addr, PhaseScan, err)
 	case formula.SourceURL:
-		s.entry, err = src.fetchURL(ctx, w, "")
+		s.entry, err = src.fetchURL(ctx, w, LockEntry{})
 		s.id = s.entry.ID
 	case formula.SourceGit:
 		s.entry, err = src.fetchGit(ctx, w, "")
@@ -84,12 +84,20 @@ func (src *sources) resolve(ctx context.Context, s *source) (err error) {
 	return err
 }
 
-// fetchURL brings w's url into the warehouse, whatever is there already. known is the
-// SHA-256 that the bytes had before, "" if that is not known.
-func (src *sources) fetchURL(ctx context.Context, w *formula.Ware, known string) (LockEntry, error) {
-	e := LockEntry{URL: redactURL(w.Source.URL), Strip: w.Source.Strip, Filters: w.Source.Filters}
-	sha256 := strings.ToLower(w.Source.SHA256)
-	err := src.downloadAny(ctx, w, sha256, cmp.Or(sha256, known), func(dl *download) (err error) {
+// fetchURL brings w's url into the warehouse. locked is what the lock file says that it
+// was; without that it is fetched whatever is there already.
+func (src *sources) fetchURL(ctx context.Context, w *formula.Ware, locked LockEntry) (LockEntry, error) {
+	e, d := LockEntry{URL: redactURL(w.Source.URL), Strip: w.Source.Strip, Filters: w.Source.Filters}, src.downloader()
+	if !locked.ID.IsZero() {
+		d.have = func() bool {
+			there := src.packs.has(locked.ID) == nil
+			if there {
+				e = locked
+			}
+			return there
+		}
+	}
+	err := src.downloadAny(ctx, w, d, locked.SHA256, func(dl *download) (err error) {
 		e.SHA256 = dl.sha256
 		e.ID, err = src.packs.unpack(ctx, w, dl, src.report(w.Addr, PhaseUnpack))
 		src.end(w.Addr, PhaseUnpack, err)
@@ -100,12 +108,13 @@ func (src *sources) fetchURL(ctx context.Context, w *formula.Ware, known string)
 
 // downloadAny fetches w's url from its mirrors, or else from where it is. Of a mirror only
 // bytes of a known hash are taken: it cannot put anything in their place.
-func (src *sources) downloadAny(ctx context.Context, w *formula.Ware, sha256, known string, use func(*download) error) error {
+func (src *sources) downloadAny(ctx context.Context, w *formula.Ware, d downloader, locked string, use func(*download) error) error {
 	var failures []error
-	if known != "" {
+	sha256 := strings.ToLower(w.Source.SHA256)
+	if known := cmp.Or(sha256, locked); known != "" {
 		for _, mirror := range src.o.Mirrors.OfURL(w.Source.URL) {
 			used := false
-			err := src.download(ctx, w, mirror, known, func(dl *download) error {
+			err := src.download(ctx, w, d, mirror, known, func(dl *download) error {
 				used = true
 				return use(dl)
 			})
@@ -115,7 +124,7 @@ func (src *sources) downloadAny(ctx context.Context, w *formula.Ware, sha256, kn
 			failures = append(failures, err)
 		}
 	}
-	err := src.download(ctx, w, w.Source.URL, sha256, use)
+	err := src.download(ctx, w, d, w.Source.URL, sha256, use)
 	if err != nil && failures != nil {
 		err = joined(append(failures, err))
 	}
@@ -123,11 +132,11 @@ func (src *sources) downloadAny(ctx context.Context, w *formula.Ware, sha256, kn
 }
 
 // download fetches what a URL gives, for w, and calls use with it.
-func (src *sources) download(ctx context.Context, w *formula.Ware, rawURL, sha256 string, use func(*download) error) error {
+func (src *sources) download(ctx context.Context, w *formula.Ware, d downloader, rawURL, sha256 string, use func(*download) error) error {
 	if err := offlineError(src.o.Offline, rawURL); err != nil {
 		return err
 	}
-	d, fetched := src.downloader(), false
+	fetched := false
 	err := d.get(ctx, rawURL, sha256, src.report(w.Addr, PhaseFetch), func(dl *download) error {
 		fetched = true
 		src.end(w.Addr, PhaseFetch, nil)
