@@ -35,6 +35,7 @@ func WriteBundle(ctx context.Context, local *warehouse.Local, r plan.Resolved, d
 	if err := standAlone(spec); err != nil {
 		return fmt.Errorf("write bundle: %w", err)
 	}
+	limit(spec, r.Resources.Limits)
 	if r.Network {
 		spec.Linux.Namespaces = slices.DeleteFunc(spec.Linux.Namespaces, func(ns specs.LinuxNamespace) bool { return ns.Type == specs.NetworkNamespace })
 	}
@@ -65,6 +66,26 @@ func WriteBundle(ctx context.Context, local *warehouse.Local, r plan.Resolved, d
 		return fmt.Errorf("write bundle: %w", err)
 	}
 	return nil
+}
+
+// limit gives a spec a step's limits, as the cgroups of a run have them.
+func limit(spec *specs.Spec, l Amounts) {
+	if l == (Amounts{}) {
+		return
+	}
+	r := &specs.LinuxResources{}
+	if l.Memory > 0 {
+		r.Memory = &specs.LinuxMemory{Limit: &l.Memory, Swap: &l.Memory} // no swap on top
+	}
+	if l.CPUs > 0 {
+		period := uint64(100_000) // microseconds, the kernel's default
+		quota := int64(l.CPUs * float64(period))
+		r.CPU = &specs.LinuxCPU{Period: &period, Quota: &quota}
+	}
+	if l.PIDs > 0 {
+		r.Pids = &specs.LinuxPids{Limit: &l.PIDs}
+	}
+	spec.Linux.Resources = r
 }
 
 // standAlone adds to a spec what kiln's executor does otherwise: the user namespace,

@@ -1,6 +1,7 @@
 package exec
 
 import (
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -65,4 +66,27 @@ func TestLimitsThatCannotBeEnforced(t *testing.T) {
 	}
 	f.options.Allow.Unlimited = true
 	f.must()
+}
+
+func TestBundleHasTheLimits(t *testing.T) {
+	f := newFixture(t)
+	f.step("s").Resources.Limits = Amounts{CPUs: 1.5, Memory: 64 << 20, PIDs: 50}
+	p := f.plan()
+	r, err := p.ResolveStep(p.Steps[0], nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(t.TempDir(), "bundle")
+	if err := WriteBundle(t.Context(), f.local, r, dir); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(filepath.Join(dir, "config.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`"limit": 67108864`, `"quota": 150000`, `"period": 100000`, `"limit": 50`} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("config.json has no %s", want)
+		}
+	}
 }
