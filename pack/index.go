@@ -44,7 +44,7 @@ type indexed struct {
 
 const (
 	defaultIndex = 4_000_000 // entries, in some 120 MB
-	indexOpen    = 8         // wares of which an Index remembers where each file is
+	indexOpen    = 32        // wares of which an Index remembers where each file is
 )
 
 // NewIndex returns an Index of l, of at most max files and directories; 0 stands for a
