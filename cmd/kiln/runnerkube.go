@@ -111,7 +111,14 @@ func newKube(o runnerSetting, c kubernetes.Config, helper string) (exec.Runner, 
 	}
 	return kubernetes.New(kubernetes.Options{
 		Config: c, Registry: o.registry, Local: local, CacheDir: cache, Program: program, Helper: helper,
-		Open: func(ctx context.Context, url string) (warehouse.Store, error) { return openStore(ctx, url) },
+		Open: func(ctx context.Context, url string) (warehouse.Store, error) {
+			for _, w := range o.config.Warehouses { // with its credentials
+				if w.URL == url {
+					return openWarehouse(ctx, w)
+				}
+			}
+			return openStore(ctx, url)
+		},
 	})
 }
 

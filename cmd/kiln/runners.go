@@ -38,6 +38,7 @@ type runnerSetting struct {
 	block    hcl.Body // of config.hcl for this runner; nil: none
 	base     hcl.Body // for kueue: that for kubernetes; nil: none
 	self     []string // how kiln is started as a supervisor
+	config   *config.Config
 }
 
 // runnerKinds are all runners, the default first.
@@ -119,7 +120,7 @@ func (r *runners) open(name string) (exec.Runner, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.opened[k.name] == nil {
-		o := runnerSetting{name: k.name, registry: r.registry, self: []string{os.Args[0], "supervise"}}
+		o := runnerSetting{name: k.name, registry: r.registry, config: r.config, self: []string{os.Args[0], "supervise"}}
 		for _, block := range r.config.Runners {
 			switch block.Name {
 			case k.name:

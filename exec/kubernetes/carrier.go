@@ -159,7 +159,7 @@ func (k *carrier) step(ctx context.Context) (ended bool, err error) {
 		if v, err = k.snapshot(ctx); err != nil {
 			return false, err
 		}
-		s = observe(k.run.ID, v)
+		s = k.observe(v)
 	}
 	k.lapse(&s)
 	k.follow(ctx, v)
@@ -218,18 +218,38 @@ func (k *carrier) note(s state) (err error) {
 	return err
 }
 
-// endIfAsked begins to end a run that is to be cancelled, or whose time is up: it may have
-// waited for most of that.
-func (k *carrier) endIfAsked(ctx context.Context, s state) error {
+// observe says how the run is, and of a Job that is gone why, if kiln has ended it: the
+// process that did may have died before it could say so.
+func (k *carrier) observe(v view) state {
+	s := observe(k.run.ID, v)
+	if v.job != nil {
+		return s
+	}
+	if why := k.wanted(state{RunStatus: k.run.Status, reason: k.run.Reason, message: k.run.Message}); why.RunStatus != "" {
+		return state{RunStatus: why.RunStatus, reason: why.reason, message: why.message}
+	}
+	return s
+}
+
+// wanted says why the run is to end now: somebody has asked, or its time is up, of which it
+// may have waited for the most.
+func (k *carrier) wanted(s state) ending {
 	switch limit := k.run.Spec.Timeout; {
 	case k.r.Registry.CancelRequested(k.run.ID):
-		k.why = ending{exec.RunCancelled, "", "it was asked to end"}
+		return ending{exec.RunCancelled, "", "it was asked to end"}
 	case limit > 0 && time.Since(k.run.Created) > limit:
-		k.why = ending{exec.RunFailed, exec.ReasonTimeout, fmt.Sprintf("its time, %s, was up", limit)}
+		why := ending{exec.RunFailed, exec.ReasonTimeout, fmt.Sprintf("its time, %s, was up", limit)}
 		if s.RunStatus == exec.RunPending {
-			k.why.message += fmt.Sprintf(" while it was pending: %s %s", s.reason, s.message)
+			why.message += fmt.Sprintf(" while it was pending: %s %s", s.reason, s.message)
 		}
-	default:
+		return why
+	}
+	return ending{}
+}
+
+// endIfAsked begins to end a run that is to end.
+func (k *carrier) endIfAsked(ctx context.Context, s state) error {
+	if k.why = k.wanted(s); k.why.RunStatus == "" {
 		return nil
 	}
 	return k.c.Delete(ctx, k.handle.job(), true)

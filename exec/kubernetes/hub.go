@@ -13,6 +13,7 @@ import (
 // there, and Kueue's Workloads, from one watch of each.
 type hub struct {
 	queued bool
+	stop   context.CancelFunc
 
 	mu        sync.Mutex
 	jobs      map[string]*api.Job            // by the Job's name
@@ -30,8 +31,9 @@ const rankEvery = time.Second
 
 // newHub follows a namespace until ctx ends.
 func newHub(ctx context.Context, c *api.Client, namespace string, queued bool) *hub {
+	ctx, stop := context.WithCancel(ctx)
 	h := &hub{
-		queued: queued, jobs: map[string]*api.Job{}, pods: map[string]map[string]*api.Pod{},
+		queued: queued, stop: stop, jobs: map[string]*api.Job{}, pods: map[string]map[string]*api.Pod{},
 		workloads: map[string]*api.Workload{}, watchers: map[string]chan struct{}{}, listed: map[string]bool{},
 	}
 	at := handle{Namespace: namespace}
@@ -45,8 +47,10 @@ func newHub(ctx context.Context, c *api.Client, namespace string, queued bool) *
 	return h
 }
 
+// follow ends all watches when one has: who has a part of the news has none.
 func (h *hub) follow(follow func() error) {
 	err := follow()
+	h.stop()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.err == nil {

@@ -2,6 +2,7 @@ package kubernetes
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -41,22 +42,27 @@ func (r *Runner) images(ctx context.Context, spec exec.JobSpec) (main, helper st
 // image pushes the image of a root ware with the helper in it, or of the helper alone, once,
 // and returns its name by digest.
 func (r *Runner) image(ctx context.Context, root warehouse.WareID) (string, error) {
-	r.mu.Lock()
-	p := r.pushed[root.String()]
-	if p == nil {
-		p = &push{}
-		r.pushed[root.String()] = p
-	}
-	r.mu.Unlock()
-	p.once.Do(func() { p.ref, p.err = r.push(ctx, root) })
-	if p.err != nil { // the next run tries again
+	for {
 		r.mu.Lock()
-		if r.pushed[root.String()] == p {
+		p := r.pushed[root.String()]
+		if p == nil {
+			p = &push{}
+			r.pushed[root.String()] = p
+		}
+		r.mu.Unlock()
+		p.once.Do(func() { p.ref, p.err = r.push(ctx, root) })
+		if p.err == nil {
+			return p.ref, nil
+		}
+		r.mu.Lock()
+		if r.pushed[root.String()] == p { // the next run tries again
 			delete(r.pushed, root.String())
 		}
 		r.mu.Unlock()
+		if !errors.Is(p.err, context.Canceled) || ctx.Err() != nil { // another run's context
+			return "", p.err
+		}
 	}
-	return p.ref, p.err
 }
 
 func (r *Runner) push(ctx context.Context, root warehouse.WareID) (string, error) {

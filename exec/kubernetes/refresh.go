@@ -36,7 +36,7 @@ func (r *Runner) refresh(ctx context.Context, run exec.Run) error {
 		return err
 	}
 	defer k.closeLog()
-	s := observe(run.ID, v)
+	s := k.observe(v)
 	if s.Ended() {
 		k.follow(ctx, v)
 		return k.settle(ctx, s)
@@ -44,7 +44,10 @@ func (r *Runner) refresh(ctx context.Context, run exec.Run) error {
 	if err := k.glance(ctx, v); err != nil {
 		return err
 	}
-	return k.note(s)
+	if err := k.note(s); err != nil {
+		return err
+	}
+	return k.endIfAsked(ctx, s)
 }
 
 // snapshot asks the server for all there is of a run.

@@ -30,6 +30,7 @@ func (r *Runner) Submit(ctx context.Context, spec exec.JobSpec) (exec.Run, error
 	}
 	run, err = r.submit(ctx, c, run)
 	if err != nil {
+		r.sweep(run) // the answer may have been lost, and not the request
 		r.Registry.Update(run.ID, exec.NotRun(exec.ReasonSetup, err.Error()).Settle)
 		hold.Close()
 		return exec.Run{}, fmt.Errorf("submit %s: %w", spec.Title(), err)
