@@ -82,6 +82,7 @@ type download struct {
 	able   abilities
 	wanted map[remote.Digest][]pack.ListedEntry // by content
 	order  []remote.Digest                      // of contents, by path
+	known  *pack.Index                          // of wares that are here; nil: it is not worth while
 	came   *journal                             // of contents that are not spooled
 }
 
@@ -96,40 +97,29 @@ func (d *download) run(ctx context.Context, size int64) (err error) {
 	if err := d.plant(); err != nil {
 		return err
 	}
-	var here []remote.Digest
-	var known *pack.Index
 	if size >= indexing {
-		if known, err = d.s.index(ctx, d.local); err != nil {
+		if d.known, err = d.s.index(ctx, d.local); err != nil {
 			return err
 		}
-		here, d.order = split(d.order, known)
 	}
-	more, err := d.copy(ctx, here, known)
-	if err != nil {
-		return err
+	here, away := d.split()
+	more, err := d.fetch(ctx, away, here)
+	if err == nil {
+		_, err = d.fetch(ctx, more, nil)
 	}
-	if d.order, err = d.resume(append(d.order, more...)); err != nil {
-		return err
-	}
-	for _, c := range d.order {
-		d.count.add(c.Size)
-	}
-	return d.fetch(ctx)
+	return err
 }
 
-// resume adds files that came before this process, and returns the contents that did not.
-func (d *download) resume(all []remote.Digest) (away []remote.Digest, err error) {
-	for _, c := range all {
-		data, ok := d.came.get(c)
-		if !ok {
+// split parts what is wanted by whether it seems to be here.
+func (d *download) split() (here, away []remote.Digest) {
+	for _, c := range d.order {
+		if d.known != nil && d.known.Has(c.Hash) || d.came.has(c) {
+			here = append(here, c)
+		} else {
 			away = append(away, c)
-			continue
-		}
-		if err := d.place(c, newMemory(data)); err != nil {
-			return nil, err
 		}
 	}
-	return away, nil
+	return here, away
 }
 
 // plant adds all that is no file with content, and sorts the rest by content.
@@ -183,40 +173,39 @@ func (s *store) index(ctx context.Context, local *warehouse.Local) (*pack.Index,
 
 const maxIndex = 1_000_000 // files and directories: of the newest wares
 
-// split parts contents by whether they are here.
-func split(all []remote.Digest, known *pack.Index) (here, away []remote.Digest) {
-	for _, c := range all {
-		if known.Has(c.Hash) {
-			here = append(here, c)
-		} else {
-			away = append(away, c)
-		}
-	}
-	return here, away
-}
-
-// copy adds files from other wares, and returns the contents that are not there after
-// all.
-func (d *download) copy(ctx context.Context, here []remote.Digest, known *pack.Index) (more []remote.Digest, err error) {
+// take adds files from other wares, and what came before this process, and returns the
+// contents that are not there after all: removed since, or damaged.
+func (d *download) take(ctx context.Context, here []remote.Digest) (more []remote.Digest, err error) {
 	for _, c := range here {
-		found, err := known.Find(ctx, c.Hash)
-		if err == nil && found.Fileset != nil && found.Entry.Size == c.Size {
-			f, openErr := found.Fileset.Open(ctx, found.Entry)
-			if openErr == nil {
-				err = d.place(c, f)
-				f.Close()
-				if err != nil {
-					return nil, err
-				}
-				continue
-			}
-		}
+		from, ok := d.open(ctx, c)
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		more = append(more, c) // it was removed, or damaged
+		if !ok {
+			more = append(more, c)
+			continue
+		}
+		if err := errors.Join(d.place(c, from), from.Close()); err != nil {
+			return nil, err
+		}
 	}
 	return more, nil
+}
+
+// open opens a content that is here, after it was read and found right.
+func (d *download) open(ctx context.Context, c remote.Digest) (content, bool) {
+	if data, ok := d.came.get(c); ok {
+		return newMemory(data), true
+	}
+	if d.known == nil {
+		return nil, false
+	}
+	found, err := d.known.Find(ctx, c.Hash)
+	if err != nil || found.Fileset == nil || found.Entry.Size != c.Size {
+		return nil, false
+	}
+	f, err := found.Fileset.Open(ctx, found.Entry)
+	return f, err == nil
 }
 
 // place adds the files that have a content.
@@ -239,15 +228,19 @@ type arrival struct {
 	close   func() error
 }
 
-// fetch gets what is wanted, some at a time, and adds it as it comes.
-func (d *download) fetch(ctx context.Context) error {
+// fetch gets contents, some at a time, and adds them as they come; and meanwhile those
+// that are here. It returns which of the latter were not.
+func (d *download) fetch(ctx context.Context, away, here []remote.Digest) (more []remote.Digest, err error) {
+	for _, c := range away {
+		d.count.add(c.Size)
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	arrived := make(chan arrival)
 	g.Go(func() error {
 		defer close(arrived)
 		fetchers, ctx := errgroup.WithContext(ctx)
 		fetchers.SetLimit(sending)
-		for batch := range batches(d.order, d.able.batch) {
+		for batch := range batches(away, d.able.batch) {
 			if ctx.Err() != nil {
 				break
 			}
@@ -266,7 +259,10 @@ func (d *download) fetch(ctx context.Context) error {
 		}
 		return fetchers.Wait()
 	})
-	g.Go(func() error {
+	g.Go(func() (err error) {
+		if more, err = d.take(ctx, here); err != nil {
+			return err
+		}
 		for a := range arrived {
 			if err := d.arrived(a); err != nil {
 				return err
@@ -274,7 +270,7 @@ func (d *download) fetch(ctx context.Context) error {
 		}
 		return nil
 	})
-	return d.missing(g.Wait())
+	return more, d.missing(g.Wait())
 }
 
 func (d *download) arrived(a arrival) (err error) {

@@ -74,6 +74,17 @@ func (j *journal) read() error {
 	}
 }
 
+// has reports whether a content seems to be there.
+func (j *journal) has(d remote.Digest) bool {
+	if j == nil {
+		return false
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	_, ok := j.in[d]
+	return ok
+}
+
 // get returns a content, if it is there and right.
 func (j *journal) get(d remote.Digest) ([]byte, bool) {
 	if j == nil {
