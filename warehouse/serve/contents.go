@@ -97,8 +97,8 @@ func statusOf(err error) *remote.Status {
 	return st
 }
 
-// maxDirectory is how large a Directory message may be, in bytes: some 100,000 entries.
-const maxDirectory = 16 << 20
+// maxDirectory is how large a Directory message may be, in bytes: some 400,000 entries.
+const maxDirectory = 64 << 20
 
 // getTree gives the Directory messages of a tree, each once, the root first; those that
 // are not here are left out, as the protocol asks. Page tokens are not given: a stream
