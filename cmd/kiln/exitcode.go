@@ -23,8 +23,8 @@ const (
 	codeMissing          = 103
 	codeNotDeterministic = 104
 	codeSandbox          = 105
-	codeNotRun           = 125
 	codeOverLimit        = 106
+	codeNotRun           = 125
 	codeInterrupted      = 130
 )
 
@@ -42,8 +42,8 @@ var exitCodes = []struct {
 	{codeMissing, "a ware is missing or could not be fetched"},
 	{codeNotDeterministic, "a step made different wares from the same inputs (reserved)"},
 	{codeSandbox, "the sandbox could not be set up on this machine"},
-	{codeNotRun, "kiln exec, kiln runs wait: not the command failed, but what was around it, or it was not run"},
 	{codeOverLimit, "kiln gc: what is in use is larger than the limit"},
+	{codeNotRun, "kiln exec, kiln runs wait: not the command failed, but what was around it, or it was not run"},
 	{codeInterrupted, "interrupted by Ctrl-C or SIGTERM"},
 }
 

@@ -38,10 +38,24 @@ const defaultKeepDays = 30
 
 type gcFlags struct {
 	keepDays int
-	maxSize  sizeValue
+	maxSize  limitValue
 	dryRun   bool
 	asJSON   bool
 	verbose  bool
+}
+
+// A limitValue is a sizeValue, or 0 for no limit.
+type limitValue int64
+
+func (v *limitValue) Type() string   { return "size" }
+func (v *limitValue) String() string { return (*sizeValue)(v).String() }
+
+func (v *limitValue) Set(text string) error {
+	if text == "0" {
+		*v = 0
+		return nil
+	}
+	return (*sizeValue)(v).Set(text)
 }
 
 func newGCCmd(a *app) *cobra.Command {

@@ -48,9 +48,9 @@ func shelves(cache, runs string) []gc.Shelf {
 		in("image cache", "plan/image", ""),
 		in("download", "plan/download", ""),
 		in("stat cache", "plan/stat", ""),
-		in("history", "plan/history", "."),
+		in("history file", "plan/history", "."),
 		in("layer cache", "layer", "."),
-		in("part of a ware", "fetch", ""),
+		in("partial download", "fetch", ""),
 		{Kind: "scratch file", Dir: filepath.Join(cache, "plan"), Prefix: "text-", Cache: true},
 		{
 			Kind: "run", Dir: runs, Written: true,
