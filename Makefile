@@ -5,7 +5,8 @@
 # make check   what must hold before a change lands: format, vet, staticcheck, race
 # make self    kiln builds kiln in its own containers, and prints the ware id
 # make test-self  that it does so the same way everywhere: takes minutes
-# make test-docker  images and functions under a Docker Engine: needs root and dockerd
+# make test-docker  images, functions and runs under a Docker Engine: needs root and dockerd
+# make test-podman  runs under podman, as whoever you are: needs subordinate ids
 # make test-cluster  runners in a real Kubernetes with Kueue: builds one first, minutes
 # make cluster  builds a Kubernetes with Kueue that tests run in: minutes, and 4 GB of Go's cache
 # make bench   benchmarks, three times each
@@ -13,7 +14,7 @@
 #
 # Needed: Go, a C compiler with a static libc, make, git.
 
-.PHONY: build embed executor kube toolbox test test-heavy check self test-self test-docker cluster test-cluster in-cluster bench demo clean
+.PHONY: build embed executor kube toolbox test test-heavy check self test-self test-docker test-podman cluster test-cluster in-cluster bench demo clean
 .DELETE_ON_ERROR:
 
 E     := internal/embedded
@@ -83,7 +84,10 @@ test-self: build
 	KILN_TEST_SELF=1 go test -v -count=1 -timeout=1h -run=Self ./examples/self
 
 test-docker: build
-	KILN_TEST_DOCKER=1 go test -v -count=1 -timeout=5m -run=Docker ./examples/image ./exec/function
+	KILN_TEST_DOCKER=1 go test -v -count=1 -timeout=20m -run=Docker ./examples/image ./exec/function ./exec/docker
+
+test-podman: build
+	KILN_TEST_PODMAN=1 go test -v -count=1 -timeout=20m -run=Podman ./exec/docker
 
 # A module of its own. bin/cluster/cluster says how it is used, and what it needs of Debian.
 K8S     := k8s.io/component-base/version

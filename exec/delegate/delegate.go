@@ -68,6 +68,7 @@ type Payload struct {
 	Hidden []string `json:"hidden,omitempty"`
 	// Points are directories of the root over which the environment has mounted something, and
 	// the modes that they have in the root; of an output they are a part, and empty.
+	// The root itself is given its mode if it is among them.
 	Points map[string]uint32 `json:"points,omitempty"`
 	// Files are files that the environment has put into the root, and what to write to them.
 	Files   map[string][]byte `json:"files,omitempty"`

@@ -16,6 +16,7 @@ import (
 	"github.com/kilnbuild/kiln/exec/registry"
 	"github.com/kilnbuild/kiln/exec/supervise"
 	"github.com/kilnbuild/kiln/internal/embedded"
+	"github.com/kilnbuild/kiln/internal/testenv"
 	"github.com/kilnbuild/kiln/pack"
 	"github.com/kilnbuild/kiln/warehouse"
 )
@@ -230,6 +231,24 @@ func TestDocker(t *testing.T) {
 	beside(t, "docker", "../../examples/image/testdata/dockerd.sh", t.TempDir()+"/dockerd.log")
 }
 
+// TestPodman runs the tests beside podman, as whoever runs them: make test-podman.
+func TestPodman(t *testing.T) {
+	if os.Getenv("KILN_TEST_PODMAN") == "" && !testenv.Required("podman") {
+		t.Skip("KILN_TEST_PODMAN is not set: run make test-podman")
+	}
+	for _, tool := range []string{"podman", "runc", "conmon"} {
+		if _, err := osexec.LookPath(tool); err != nil {
+			t.Fatalf("%s is not installed: apt-get install podman runc", tool)
+		}
+	}
+	dir, err := os.MkdirTemp("", "podman-test-") // whose path is short enough for a socket's
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	beside(t, "podman", "testdata/podman.sh", dir+"/podman.log")
+}
+
 // beside runs the other tests again in a process that a command starts beside an engine.
 func beside(t *testing.T, name string, command ...string) {
 	t.Helper()
@@ -237,7 +256,7 @@ func beside(t *testing.T, name string, command ...string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	args := append(command[1:], self, "-test.v", "-test.run="+runsBeside, "-test.skip="+os.Getenv("KILN_TEST_SKIP"), "-test.timeout=9m")
+	args := append(command[1:], self, "-test.v", "-test.run="+runsBeside, "-test.timeout=15m")
 	cmd := osexec.CommandContext(t.Context(), command[0], args...)
 	cmd.Env = append(os.Environ(), envUnder+"="+name, envHelper+"="+buildHelper(t))
 	out, err := cmd.CombinedOutput()

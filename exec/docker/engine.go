@@ -178,7 +178,7 @@ func (e *engine) start(ctx context.Context, id string) error {
 // remove removes a run's container, and ends what runs in it. That there is none is fine.
 func (e *engine) remove(ctx context.Context, id string) error {
 	_, err := e.ContainerRemove(ctx, containerName(id), client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
-	if err == nil || errdefs.IsNotFound(err) {
+	if err == nil || gone(err) {
 		return nil
 	}
 	return fmt.Errorf("remove the container of run %s: %w", id, err)
@@ -188,7 +188,7 @@ func (e *engine) remove(ctx context.Context, id string) error {
 func (e *engine) state(ctx context.Context, id string) (*container.State, error) {
 	result, err := e.ContainerInspect(ctx, containerName(id), client.ContainerInspectOptions{})
 	switch {
-	case errdefs.IsNotFound(err):
+	case gone(err):
 		return nil, nil
 	case err != nil:
 		return nil, fmt.Errorf("ask the engine for run %s: %w", id, err)
@@ -211,6 +211,12 @@ func static(path string) error {
 		}
 	}
 	return nil
+}
+
+// gone reports whether an error says that there is no such container. podman says it in
+// its own words of one that is being removed.
+func gone(err error) bool {
+	return errdefs.IsNotFound(err) || err != nil && strings.Contains(err.Error(), "no such container")
 }
 
 // down reports whether an error says that the engine was not there, as while it is

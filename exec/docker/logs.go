@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/pkg/stdcopy"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/client"
@@ -32,7 +31,7 @@ func (r *Runner) Logs(ctx context.Context, id string, follow bool, stdout, stder
 		}
 		if !r.beginning(id) && run.Status == exec.RunRunning {
 			err = r.stream(ctx, id, follow, out.again(), errs.again())
-			if err != nil && !errdefs.IsNotFound(err) && !down(err) && ctx.Err() == nil && out.err == nil && errs.err == nil {
+			if err != nil && !gone(err) && !down(err) && ctx.Err() == nil && out.err == nil && errs.err == nil {
 				return fmt.Errorf("read the log of run %s: %w", id, err)
 			}
 			if err := errors.Join(out.err, errs.err); err != nil {
@@ -211,7 +210,7 @@ func (r *Runner) Cancel(ctx context.Context, id string) (exec.Run, error) {
 			}
 			seconds := cancelTime
 			_, err = e.ContainerStop(ctx, containerName(id), client.ContainerStopOptions{Timeout: &seconds})
-			if err == nil || errdefs.IsNotFound(err) {
+			if err == nil || gone(err) {
 				return r.Wait(ctx, id)
 			}
 			if !down(err) {

@@ -155,12 +155,19 @@ func (j *job) hidden() (paths []string, points map[string]uint32) {
 		return nil, nil
 	}
 	points = map[string]uint32{}
-	for _, path := range engineMade {
+	if info, err := os.Stat(j.root); err == nil { // an engine may give the root a mode of its own
+		points["/"] = uint32(info.Mode().Perm())
+	}
+	made := engineMade
+	if j.podman { // whose own file there is in a directory that it makes
+		made = append([]string{"/run"}, made...)
+	}
+	for _, path := range made {
 		var st unix.Stat_t
 		switch err := unix.Lstat(j.root+path, &st); {
 		case err != nil:
 			paths = append(paths, path)
-		case st.Mode&unix.S_IFMT == unix.S_IFDIR && path != "/tmp":
+		case st.Mode&unix.S_IFMT == unix.S_IFDIR && path != "/tmp" && path != "/run":
 			points[path] = st.Mode & 0o7777
 		}
 	}

@@ -81,7 +81,7 @@ func deadline(run exec.Run) time.Time {
 // expire ends a run whose helper should have done that long ago.
 func (r *Runner) expire(ctx context.Context, e *engine, run exec.Run) (exec.Run, error) {
 	_, err := e.ContainerKill(ctx, containerName(run.ID), client.ContainerKillOptions{Signal: "KILL"})
-	if err != nil && !errdefs.IsNotFound(err) && !errdefs.IsConflict(err) {
+	if err != nil && !gone(err) && !errdefs.IsConflict(err) {
 		return run, fmt.Errorf("end run %s, whose time is up: %w", run.ID, err)
 	}
 	return run, nil

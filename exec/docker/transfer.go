@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/containerd/errdefs"
 	"github.com/moby/moby/client"
 
 	"github.com/kilnbuild/kiln/exec"
@@ -231,7 +230,7 @@ func (e *engine) fileIn(ctx context.Context, id, path string) (text []byte, err 
 		text, err = io.ReadAll(io.LimitReader(r, maxResult))
 		return err
 	})
-	if errdefs.IsNotFound(err) {
+	if gone(err) {
 		return nil, nil
 	}
 	return text, err

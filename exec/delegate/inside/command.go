@@ -27,6 +27,9 @@ func (h *helper) prepare() error {
 			return fmt.Errorf("lay out the script: %w", err)
 		}
 	}
+	if mode, ok := h.Points["/"]; ok {
+		os.Chmod("/", os.FileMode(mode)) // where it may not be, it is as it is
+	}
 	for path, content := range h.Files {
 		if err := os.WriteFile(path, content, 0o644); err != nil {
 			return fmt.Errorf("write %s as the root has it: %w", path, err)
