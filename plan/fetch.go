@@ -57,7 +57,7 @@ func (p *Plan) Fetch(ctx context.Context, addrs []string) hcl.Diagnostics {
 	if ctx.Err() != nil {
 		return interrupted(ctx)
 	}
-	var diags hcl.Diagnostics
+	diags := p.sources.takeWarnings()
 	for i, err := range results {
 		if err != nil {
 			diags = append(diags, failDiag(todo[i].wares[0], err))
@@ -79,7 +79,19 @@ func (src *sources) fetch(ctx context.Context, s *source) error {
 			return shared
 		}
 	}
-	if err := src.fetchSource(ctx, s); err != nil {
+	var failures []error
+	if k := w.Source.Kind; fetchable(w.Source) && k != formula.SourceID && k != formula.SourceCatalog { // which ask by themselves
+		fetched := false
+		if fetched, failures = src.fetchMirrored(ctx, s); fetched {
+			return nil
+		}
+	}
+	if err = src.fetchSource(ctx, s); err == nil {
+		src.tellMirrors(w, failures)
+	} else if ctx.Err() == nil {
+		err = withMirrors(err, failures)
+	}
+	if err != nil {
 		if _, plain := shared.(*warehouse.MissingError); plain || shared == nil {
 			return err // no warehouse had anything to say
 		}

@@ -95,7 +95,7 @@ func (g *gitFetch) damaged(ctx context.Context, err error) bool {
 	for _, rawURL := range g.cached {
 		dropped = gitremote.Drop(ctx, rawURL, g.remoteOptions()) == nil || dropped
 	}
-	g.cached = nil
+	g.cached, g.direct = nil, true
 	return dropped
 }
 
@@ -134,6 +134,7 @@ type gitFetch struct {
 	name   string // for messages
 	opened []*git.Repo
 	cached []string // urls of those that are in the cache
+	direct bool     // mirrors are left out: what one gave was not whole
 }
 
 func (g *gitFetch) close() {
@@ -160,9 +161,53 @@ func (g *gitFetch) open(ctx context.Context, name string) (repo *git.Repo, id gi
 }
 
 // remote opens the copy of another machine's repository, after fetching what name
-// stands for if it is not in it. What may pass is tried again, with pauses.
+// stands for if it is not in it. Mirrors are tried first for a commit.
 func (g *gitFetch) remote(ctx context.Context, rawURL, name string) (*git.Repo, git.ID, error) {
 	o := g.remoteOptions()
+	mirrors := g.src.mirrorsOf(rawURL, wholeCommit.MatchString(name) && !g.direct)
+	if mirrors == nil {
+		return g.remoteAt(ctx, rawURL, name, o)
+	}
+	cached := o
+	cached.Offline = true
+	if repo, id, err := g.remoteAt(ctx, rawURL, name, cached); err == nil {
+		return repo, id, nil
+	}
+	var failures []error
+	for _, mirror := range mirrors {
+		repo, id, err := g.mirror(ctx, mirror, name, o)
+		if err == nil || ctx.Err() != nil {
+			return repo, id, err
+		}
+		failures = append(failures, fmt.Errorf("git %s: %w", redactURL(mirror), err))
+	}
+	repo, id, err := g.remoteAt(ctx, rawURL, name, o)
+	if err != nil {
+		err = withMirrors(err, failures)
+	}
+	return repo, id, err
+}
+
+// mirror opens a mirror of a repository, which may be on this machine.
+func (g *gitFetch) mirror(ctx context.Context, rawURL, commit string, o gitremote.Options) (*git.Repo, git.ID, error) {
+	path, local := localGit(rawURL, "/")
+	if !local {
+		return g.remoteAt(ctx, rawURL, commit, o)
+	}
+	repo, err := git.Open(path)
+	if err != nil {
+		return nil, "", err
+	}
+	id, err := repo.Resolve(commit)
+	if err != nil {
+		repo.Close()
+		return nil, "", err
+	}
+	return repo, id, nil
+}
+
+// remoteAt is remote without mirrors. What may pass is tried again, with pauses.
+func (g *gitFetch) remoteAt(ctx context.Context, rawURL, name string, o gitremote.Options) (*git.Repo, git.ID, error) {
 	g.cached = append(g.cached, rawURL)
 	var repo *git.Repo
 	var id git.ID

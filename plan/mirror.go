@@ -14,29 +14,11 @@ import (
 	"github.com/kilnbuild/kiln/warehouse/stores"
 )
 
-// Mirrors says where else things are, as package internal/config reads it. Each list is
-// in the order in which its places are tried, before those that formulas and catalogs name.
-type Mirrors interface {
-	OfURL(url string) []string           // URLs of the same bytes
-	OfWare(id warehouse.WareID) []string // warehouse addresses
-	OfModule(module string) []string     // of a catalog: warehouse addresses
-}
-
-type noMirrors struct{}
-
-func (noMirrors) OfURL(string) []string            { return nil }
-func (noMirrors) OfWare(warehouse.WareID) []string { return nil }
-func (noMirrors) OfModule(string) []string         { return nil }
-
 // where returns the warehouse addresses to try for s, which has an id: this machine's
-// workspaces first.
+// workspaces first, then mirrors.
 func (src *sources) where(s *source) []string {
 	addrs := src.workspaces(s.wares[0].Dir).Warehouses()
-	addrs = append(addrs, src.o.Mirrors.OfWare(s.id)...)
-	if w := s.wares[0]; w.Source.Kind == formula.SourceCatalog {
-		module, _, _ := strings.Cut(w.Source.Catalog, ":")
-		addrs = append(addrs, src.o.Mirrors.OfModule(module)...)
-	}
+	addrs = append(addrs, src.mirrorAddrs(s)...)
 	for _, w := range s.wares {
 		addrs = append(addrs, w.Source.Addresses...)
 	}

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
@@ -30,9 +32,13 @@ const maxImageManifest = 8 << 20
 // A registry fetches from one repository. The credentials are those of docker: its
 // configuration, podman's, and the helpers they name.
 type registry struct {
-	ref     formula.ImageRef
-	d       downloader
-	offline bool
+	ref          formula.ImageRef
+	d            downloader
+	offline      bool
+	mirrors      []*registry // tried first for what has a digest
+	wrongMirrors []error     // of those that are none
+	tell         func(error) // warns of what a mirror did
+	down         atomic.Bool // a mirror: it has failed, and is left out
 
 	mu     sync.Mutex
 	client *http.Client // with credentials; nil until the registry has answered
@@ -41,8 +47,18 @@ type registry struct {
 // registry returns the client for the repository of ref.
 func (src *sources) registry(ref formula.ImageRef) *registry {
 	key := ref.Registry + "/" + ref.Repository
-	r, _ := src.registries.LoadOrStore(key, &registry{ref: ref, d: src.downloader(), offline: src.o.Offline})
-	return r.(*registry)
+	r := &registry{ref: ref, d: src.downloader(), offline: src.o.Offline}
+	for _, at := range src.mirrorsOf("oci://"+key, true) {
+		mirror, err := formula.ParseImageRef(strings.TrimPrefix(at, "oci://"))
+		if err != nil {
+			r.wrongMirrors = append(r.wrongMirrors, fmt.Errorf("%s: %w", redactURL(at), err))
+			continue
+		}
+		r.tell = func(err error) { src.warnMirror(nil, err) }
+		r.mirrors = append(r.mirrors, &registry{ref: mirror, d: r.d, offline: r.offline})
+	}
+	known, _ := src.registries.LoadOrStore(key, r)
+	return known.(*registry)
 }
 
 // manifest fetches a manifest by its tag or digest; of a digest, want is the same.
@@ -67,8 +83,41 @@ func (r *registry) blob(ctx context.Context, blob v1.Descriptor, progress progre
 }
 
 // fetch fetches something by its tag or digest and calls use with it. The error matches
-// ErrUnavailable or ErrMismatch unless it is use's.
+// ErrUnavailable or ErrMismatch unless it is use's. A mirror is asked for what has a
+// digest, which tells what it has to give.
 func (r *registry) fetch(ctx context.Context, d *downloader, kind, id string, want digest.Digest, progress progressFunc, use func(*download) error) error {
+	failures := slices.Clone(r.wrongMirrors)
+	used := false
+	for _, mirror := range r.mirrors {
+		if want == "" || want.Algorithm() != digest.SHA256 || mirror.down.Load() {
+			continue
+		}
+		err := mirror.fetchOwn(ctx, d, kind, id, want, progress, func(dl *download) error {
+			used = true
+			return use(dl)
+		})
+		if err == nil || used || ctx.Err() != nil {
+			return err
+		}
+		if errors.Is(err, ErrMismatch) {
+			err = fmt.Errorf("registry %s, repository %s: %w", mirror.ref.Registry, mirror.ref.Repository, err)
+		}
+		mirror.down.Store(true)
+		r.tell(err)
+		failures = append(failures, err)
+	}
+	err := r.fetchOwn(ctx, d, kind, id, want, progress, func(dl *download) error {
+		used = true
+		return use(dl)
+	})
+	if err == nil || used || ctx.Err() != nil {
+		return err
+	}
+	return withMirrors(err, failures)
+}
+
+// fetchOwn is fetch without mirrors.
+func (r *registry) fetchOwn(ctx context.Context, d *downloader, kind, id string, want digest.Digest, progress progressFunc, use func(*download) error) error {
 	if r.offline {
 		return unavailableError{errors.New("fetching it needs the network, which --offline forbids")}
 	}

@@ -25,7 +25,7 @@ type ResolveOptions struct {
 	Builtins    map[string]Builtin // by name
 	Offline     bool               // what would need the network is an error
 	Shared      Shared             // asked for a ware before its source is; nil: Alone
-	Mirrors     Mirrors            // where else something may be; nil: nowhere
+	Mirrors     Mirrors            // nil: none
 	Update      []string           // addresses of wares to resolve anew although locked
 	UpdateAll   bool
 	Jobs        int            // sources resolved at once; 0: a few per core
@@ -51,6 +51,8 @@ type sources struct {
 	lock     lockUpdate
 	lockPath string
 	progress sync.Mutex
+	warned   sync.Mutex
+	warnings hcl.Diagnostics
 	spaces   sync.Map // workspace.Set by directory
 
 	registries sync.Map // by repository: what has been found out of each
@@ -71,7 +73,8 @@ type source struct {
 // resolved in parallel; path sources are hashed where they lie and copied nowhere.
 // A url is fetched only if the lock file does not say what it is. Resolve obeys the
 // lock file and does not write it; SaveLock does. Every source that cannot be
-// resolved is a diagnostic that points at it; Cause tells the errors behind.
+// resolved is a diagnostic that points at it; Cause tells the errors behind. With a plan
+// there may be warnings.
 func Resolve(ctx context.Context, f *formula.Formula, o ResolveOptions) (*Plan, hcl.Diagnostics) {
 	if o.Shared == nil {
 		o.Shared = Alone{}
@@ -116,7 +119,7 @@ func Resolve(ctx context.Context, f *formula.Formula, o ResolveOptions) (*Plan, 
 		return nil, hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Formula cannot be planned", Detail: err.Error() + ".", Extra: err}}
 	}
 	p.sources = src
-	return p, nil
+	return p, src.takeWarnings()
 }
 
 // group puts wares with the same source together, in the order of the first. Wares

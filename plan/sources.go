@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -97,7 +98,7 @@ func (src *sources) fetchURL(ctx context.Context, w *formula.Ware, locked LockEn
 			return there
 		}
 	}
-	err := src.downloadAny(ctx, w, d, locked.SHA256, func(dl *download) (err error) {
+	err := src.download(ctx, w, d, locked.SHA256, func(dl *download) (err error) {
 		e.SHA256 = dl.sha256
 		e.ID, err = src.packs.unpack(ctx, w, dl, src.report(w.Addr, PhaseUnpack))
 		src.end(w.Addr, PhaseUnpack, err)
@@ -106,46 +107,50 @@ func (src *sources) fetchURL(ctx context.Context, w *formula.Ware, locked LockEn
 	return e, err
 }
 
-// downloadAny fetches w's url from its mirrors, or else from where it is. Of a mirror only
-// bytes of a known hash are taken: it cannot put anything in their place.
-func (src *sources) downloadAny(ctx context.Context, w *formula.Ware, d downloader, locked string, use func(*download) error) error {
+// download fetches what w's url gives and calls use with it. Mirrors are tried first,
+// and have to give the bytes that the formula or the lock file names.
+func (src *sources) download(ctx context.Context, w *formula.Ware, d downloader, locked string, use func(*download) error) error {
+	want := strings.ToLower(w.Source.SHA256)
+	pin := cmp.Or(want, strings.ToLower(locked))
 	var failures []error
-	sha256 := strings.ToLower(w.Source.SHA256)
-	if known := cmp.Or(sha256, locked); known != "" {
-		for _, mirror := range src.o.Mirrors.OfURL(w.Source.URL) {
-			used := false
-			err := src.download(ctx, w, d, mirror, known, func(dl *download) error {
-				used = true
-				return use(dl)
-			})
-			if err == nil || used || ctx.Err() != nil {
-				return err
-			}
-			failures = append(failures, err)
+	for _, mirror := range src.mirrorsOf(w.Source.URL, pin != "") {
+		there, err := src.downloadFrom(ctx, w, d, mirror, pin, use)
+		if there {
+			src.tellMirrors(w, failures)
 		}
+		if there || ctx.Err() != nil {
+			return err
+		}
+		failures = append(failures, err)
 	}
-	err := src.download(ctx, w, d, w.Source.URL, sha256, use)
-	if err != nil && failures != nil {
-		err = joined(append(failures, err))
+	there, err := src.downloadFrom(ctx, w, d, w.Source.URL, want, use)
+	switch {
+	case there:
+		src.tellMirrors(w, failures)
+	case ctx.Err() == nil:
+		err = withMirrors(err, failures)
 	}
 	return err
 }
 
-// download fetches what a URL gives, for w, and calls use with it.
-func (src *sources) download(ctx context.Context, w *formula.Ware, d downloader, rawURL, sha256 string, use func(*download) error) error {
+// downloadFrom fetches w's url, or what a mirror has of it, from rawURL. If it is there,
+// the error is that of use.
+func (src *sources) downloadFrom(ctx context.Context, w *formula.Ware, d downloader, rawURL, sha256 string, use func(*download) error) (there bool, err error) {
 	if err := offlineError(src.o.Offline, rawURL); err != nil {
-		return err
+		return false, err
 	}
-	fetched := false
-	err := d.get(ctx, rawURL, sha256, src.report(w.Addr, PhaseFetch), func(dl *download) error {
-		fetched = true
+	err = d.get(ctx, rawURL, sha256, src.report(w.Addr, PhaseFetch), func(dl *download) error {
+		there = true
+		if u, err := url.Parse(w.Source.URL); err == nil {
+			dl.name = baseName(u.Path) // whatever a mirror calls it
+		}
 		src.end(w.Addr, PhaseFetch, nil)
 		return use(dl)
 	})
-	if !fetched {
+	if !there {
 		src.end(w.Addr, PhaseFetch, err)
 	}
-	return err
+	return there || err == nil, err
 }
 
 // offlineError refuses a url that needs the network.

@@ -11,6 +11,7 @@ import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/kilnbuild/kiln/formula"
 	"github.com/kilnbuild/kiln/formula/warpforge"
+	"github.com/kilnbuild/kiln/internal/config"
 	"github.com/kilnbuild/kiln/plan"
 	"github.com/kilnbuild/kiln/warehouse"
 	"github.com/spf13/cobra"
@@ -23,7 +24,7 @@ type session struct {
 	wares   *warehouse.Local
 	memos   *warehouse.Memos
 	shared  *shared
-	mirrors plan.Mirrors // nil: none
+	mirrors *config.Config // nil until it is read
 	history *plan.History
 	lockAt  string                       // path of the lock file
 	results map[string]formula.Result    // of calls, as far as they are known
@@ -132,15 +133,14 @@ func (s *session) open() error {
 
 // share makes the other warehouses ready, unless the network is forbidden.
 func (a *app) share(s *session, f *planFlags, loaded *formula.Formula) error {
-	s.shared = &shared{a: a}
-	if f.offline {
-		return nil
-	}
 	c, err := a.configuration()
 	if err != nil {
 		return err
 	}
-	s.mirrors = c
+	s.mirrors, s.shared = c, &shared{a: a}
+	if f.offline {
+		return nil
+	}
 	s.shared, err = a.openShared(c, loaded.Warehouses, s.wares, s.memos)
 	return err
 }
