@@ -12,44 +12,11 @@ import (
 	"testing"
 
 	"github.com/kilnbuild/kiln/exec"
+	"github.com/kilnbuild/kiln/exec/exectest"
 	"github.com/kilnbuild/kiln/exec/registry"
-	"github.com/kilnbuild/kiln/formula"
 	"github.com/kilnbuild/kiln/internal/embedded"
-	"github.com/kilnbuild/kiln/plan"
 	"github.com/kilnbuild/kiln/warehouse"
 )
-
-// The name under which steps of these tests find the runner: as "container" they would
-// run in containers of the plan's own.
-const elsewhere = "elsewhere"
-
-// planOf is a plan of two steps, of which the second takes what the first makes.
-func planOf(t testing.TB, first string) *plan.Plan {
-	id, err := embedded.ToolboxID()
-	if err != nil {
-		t.Skip(err)
-	}
-	root := formula.Input{Port: "/", From: formula.Ref{Ware: "ware.base"}, Mode: formula.Overlay}
-	step := func(name, script string, inputs ...formula.Input) *formula.Step {
-		return &formula.Step{
-			Addr: "step." + name, Cwd: "/", User: "0:0", Inputs: append([]formula.Input{root}, inputs...),
-			Action:  formula.Action{Script: []string{"set -e", script}, Interpreter: []string{"/bin/sh"}},
-			Outputs: []formula.StepOutput{{Name: "out", Path: "/out", Packtype: "tree"}},
-		}
-	}
-	f := &formula.Formula{
-		Wares: []*formula.Ware{{Addr: "ware.base"}},
-		Steps: []*formula.Step{
-			step("first", first),
-			step("second", "cat /in/a >/out; echo second", formula.Input{Port: "/in", From: formula.Ref{Step: "step.first", Output: "out"}, Mode: formula.ReadOnly}),
-		},
-	}
-	p, err := plan.New(f, map[string]warehouse.WareID{"ware.base": id})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p
-}
 
 // options runs steps on the runner in dir.
 func options(dir string, observe func(exec.Event)) (exec.Options, error) {
@@ -69,7 +36,7 @@ func options(dir string, observe func(exec.Event)) (exec.Options, error) {
 	return exec.Options{
 		Warehouse: wares, Memos: memos, Binaries: binaries, Observe: observe,
 		Runners: exec.Runners{
-			All: elsewhere, Session: session, Alive: g.SessionAlive,
+			All: exectest.Elsewhere, Session: session, Alive: g.SessionAlive,
 			Open: func(string) (exec.Runner, error) { return connect(dir) },
 		},
 	}, err
@@ -97,7 +64,7 @@ func runPlan(t *testing.T, ctx context.Context, dir, first string, change func(*
 	if change != nil {
 		change(&o)
 	}
-	result, err := exec.RunPlan(ctx, planOf(t, first), o)
+	result, err := exec.RunPlan(ctx, exectest.StepsPlan(t, toolbox(), first), o)
 	return result, story, err
 }
 
@@ -110,60 +77,22 @@ func runsIn(t *testing.T, dir string) []exec.Run {
 	return runs
 }
 
-func TestStepsMakeTheSameEverywhere(t *testing.T) {
+func TestSteps(t *testing.T) {
 	dir := t.TempDir()
-	const first = "mkdir /out; echo one >/out/a; echo log"
-	away, story, err := runPlan(t, t.Context(), dir, first, nil)
-	if err != nil {
-		t.Fatalf("%v %v", err, away.Failed)
+	o, err := options(dir, nil)
+	if errors.Is(err, embedded.ErrNotBuilt) {
+		t.Skip(err)
+	} else if err != nil {
+		t.Fatal(err)
 	}
-	if got := strings.Join(story, "\n"); got != "step.first: log\nstep.first done\nstep.second: second\nstep.second done" {
-		t.Errorf("%s", got)
-	}
-	// What one runner remembers serves the others.
-	here, story, err := runPlan(t, t.Context(), dir, first, func(o *exec.Options) { o.Runners.All = exec.OwnContainers })
-	if err != nil || here.Remembered != 2 {
-		t.Errorf("%v, %d remembered: %v", err, here.Remembered, story)
-	}
-	here, _, err = runPlan(t, t.Context(), dir, first, func(o *exec.Options) { o.Runners.All, o.Force = exec.OwnContainers, true })
-	if err != nil || here.Ran != 2 || here.Steps["step.second"]["out"] != away.Steps["step.second"]["out"] || here.Steps["step.first"]["out"] != away.Steps["step.first"]["out"] {
-		t.Errorf("%v\nhere %v\naway %v", err, here.Steps, away.Steps)
-	}
-	if runs := runsIn(t, dir); len(runs) != 2 || runs[0].Name != "step.first" || runs[0].Spec.Labels[exec.LabelStepKey] == "" {
-		t.Errorf("%+v", runs)
-	}
+	defer o.Warehouse.Close()
+	e := exectest.Environment{Connect: connect, Dir: dir, Base: exec.JobSpec{Root: toolbox()}, Can: exectest.Capabilities{Offline: exec.OfflineEnforced}}
+	exectest.RunSteps(t, e, o)
 }
 
-func TestStepFailsElsewhere(t *testing.T) {
-	result, _, err := runPlan(t, t.Context(), t.TempDir(), "echo no >&2; exit 4", nil)
-	if !errors.Is(err, exec.ErrFailed) || len(result.Failed) != 1 || result.Skipped != 1 {
-		t.Fatalf("%v %+v", err, result)
-	}
-	if e := result.Failed[0]; e.Failure != exec.FailedExit || e.ExitCode != 4 || e.Entry != 1 || strings.Join(e.Tail, "") != "no" {
-		t.Errorf("%+v", e)
-	}
-	result, _, _ = runPlan(t, t.Context(), t.TempDir(), "true", nil)
-	if e := result.Failed[0]; e.Failure != exec.FailedOutput || !strings.Contains(e.What(), "/out") {
-		t.Errorf("%+v", e)
-	}
-}
-
-func TestCancelledRunLeavesNothing(t *testing.T) {
-	dir := t.TempDir()
-	ctx, cancel := context.WithCancel(t.Context())
-	_, _, err := runPlan(t, ctx, dir, "echo runs; sleep 100", func(o *exec.Options) {
-		o.Observe = func(e exec.Event) {
-			if e.Kind == exec.StepLog {
-				cancel()
-			}
-		}
-	})
-	if !errors.Is(err, context.Canceled) {
-		t.Errorf("%v", err)
-	}
-	if runs := runsIn(t, dir); len(runs) != 1 || runs[0].Status != exec.RunCancelled {
-		t.Errorf("%+v", runs)
-	}
+func toolbox() warehouse.WareID {
+	id, _ := embedded.ToolboxID()
+	return id
 }
 
 const slow = "mkdir /out; echo begun; sleep 2; echo one >/out/a"
@@ -183,7 +112,7 @@ func TestHelperPlan(t *testing.T) {
 		fmt.Println(err)
 		os.Exit(1)
 	}
-	exec.RunPlan(context.Background(), planOf(t, slow), o)
+	exec.RunPlan(context.Background(), exectest.StepsPlan(t, toolbox(), slow), o)
 	os.Exit(0)
 }
 
