@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -38,7 +39,7 @@ func Open(path string) (packed.Objects, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &objects{path}, nil
+	return &objects{dir: path}, nil
 }
 
 // File returns the one object that is the file at path, whatever name it is asked for
@@ -72,7 +73,10 @@ func (s single) Put(context.Context, string, io.ReaderAt, int64) error {
 	return fmt.Errorf("%w: it is the address of one ware, not of a warehouse", warehouse.ErrReadOnly)
 }
 
-type objects struct{ dir string }
+type objects struct {
+	dir   string
+	swept sync.Once
+}
 
 func (o *objects) String() string {
 	return (&url.URL{Scheme: "ca+file", Path: o.dir}).String()
@@ -175,7 +179,7 @@ func (o *objects) put(ctx context.Context, path string, body io.Reader) error {
 	if err != nil {
 		return err
 	}
-	o.sweep(f)
+	o.swept.Do(func() { o.sweep(f) })
 	_, err = io.Copy(f, contextReader{ctx, body})
 	if err == nil {
 		err = f.Sync()

@@ -3,8 +3,8 @@ package http
 import (
 	osexec "os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -23,7 +23,9 @@ func BenchmarkFetch(b *testing.B) {
 		testenv.Tool(b, tool, "apt-get install "+tool)
 	}
 	dir, l := b.TempDir(), warehousetest.OpenLocal(b)
-	rec, err := pack.Ingest(b.Context(), l, runtime.GOROOT(), pack.Options{Exclude: []string{"pkg/obj"}})
+	root, err := osexec.Command("go", "env", "GOROOT").Output()
+	must(b, err)
+	rec, err := pack.Ingest(b.Context(), l, strings.TrimSpace(string(root)), pack.Options{Exclude: []string{"pkg/obj"}})
 	must(b, err)
 	objects, err := file.Open(dir)
 	must(b, err)

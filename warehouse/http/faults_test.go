@@ -149,12 +149,12 @@ func TestFaults(t *testing.T) {
 			return true
 		}, "GET", warehouse.ErrMismatch.Error()},
 		{"redirects for ever", func(rw nethttp.ResponseWriter, r *nethttp.Request, n int) bool {
-			nethttp.Redirect(rw, r, fmt.Sprintf("/%d", n), 302)
+			nethttp.Redirect(rw, r, fmt.Sprintf("/%d", n), nethttp.StatusFound)
 			return true
 		}, strings.TrimSuffix(strings.Repeat("GET;", maxRedirects+1), ";"), "redirected more than 10 times"},
 		{"redirects to a file", func(rw nethttp.ResponseWriter, r *nethttp.Request, n int) bool {
 			rw.Header().Set("Location", "file://"+w.dir+w.path)
-			rw.WriteHeader(302)
+			rw.WriteHeader(nethttp.StatusFound)
 			return true
 		}, "GET", "which is not http"},
 	} {
@@ -216,7 +216,7 @@ func TestCredentials(t *testing.T) {
 			rw.WriteHeader(401)
 			return
 		}
-		nethttp.Redirect(rw, r, other.URL+r.URL.Path, 302)
+		nethttp.Redirect(rw, r, other.URL+r.URL.Path, nethttp.StatusFound)
 	})
 	netrc := filepath.Join(t.TempDir(), "netrc")
 	t.Setenv("NETRC", netrc)
