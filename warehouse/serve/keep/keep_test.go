@@ -13,6 +13,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func open(t *testing.T, dir string, max int64) *Store {
@@ -304,4 +306,37 @@ func TestLimitHolds(t *testing.T) {
 	if got := open(t, dir, limit).Stats().Bytes; got != s.used {
 		t.Errorf("after a restart %d bytes, before %d", got, s.used)
 	}
+}
+
+// TestLimitOnDisk: a file system as large as the limit is never full.
+func TestLimitOnDisk(t *testing.T) {
+	dir := t.TempDir()
+	const limit = 64 * block
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%d", limit)); err != nil {
+		t.Skipf("mount a small tmpfs: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	s, err := Open(dir, limit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	var wg sync.WaitGroup
+	for seed := range 8 {
+		wg.Go(func() {
+			r := rand.New(rand.NewSource(int64(seed)))
+			for range 200 {
+				data := make([]byte, r.Intn(6*block))
+				r.Read(data)
+				if _, err := put(s, data); errors.Is(err, unix.ENOSPC) || err != nil && !errors.Is(err, ErrFull) {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
 }
