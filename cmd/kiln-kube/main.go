@@ -4,7 +4,7 @@
 // thousand times for each such need, does not pay for the start of the client library.
 //
 // File descriptor 3 is the listening socket, a line of JSON on stdout (api.Cluster) says what
-// was found, and the end of stdin ends it.
+// was found, and the end of stdin ends it: then it removes the socket with its directory.
 package main
 
 import (
@@ -17,6 +17,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"os"
+	"path/filepath"
 
 	_ "k8s.io/client-go/plugin/pkg/client/auth/oidc"
 	"k8s.io/client-go/rest"
@@ -47,6 +48,7 @@ func main() {
 	}
 	go http.Serve(listener, handler)
 	io.Copy(io.Discard, os.Stdin)
+	os.RemoveAll(filepath.Dir(listener.Addr().String())) // kiln may have been killed
 }
 
 // find returns the cluster that a configuration leads to, and what passes requests on to it.

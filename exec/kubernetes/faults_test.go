@@ -306,3 +306,39 @@ func TestNextProcess(t *testing.T) {
 		})
 	}
 }
+
+// TestSubmitterKilledEarly: of a submitter that was killed before it could let go of the run,
+// nothing is left, whether or not there was a Job yet.
+func TestSubmitterKilledEarly(t *testing.T) {
+	w := newWorld(t, "early", nil)
+	o, err := options(w.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, made := range []bool{false, true} {
+		run, hold, err := o.Registry.Create(exec.Run{Runner: kubernetes.Name, Spec: w.spec("true")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		name := "job/kiln-" + run.ID
+		if made {
+			w.admin(fmt.Sprintf(`{"apiVersion":"batch/v1","kind":"Job","metadata":{"name":"kiln-%s","labels":{"kiln.build/run":%q}},
+				"spec":{"suspend":true,"template":{"spec":{"restartPolicy":"Never","containers":[{"name":"kiln","image":"none"}]}}}}`, run.ID, run.ID), "create", "-f", "-")
+			_, err = o.Registry.Update(run.ID, func(r *exec.Run) {
+				r.Handle = fmt.Appendf(nil, `{"namespace":"default","job":"kiln-%s"}`, run.ID)
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		hold.Close() // as the kernel does
+		got, err := w.r.GetRun(t.Context(), run.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.ended(got, exec.RunFailed, exec.ReasonLost)
+		if left := w.admin("", "get", "--ignore-not-found", "-o", "name", name); left != "" {
+			t.Errorf("%s is left", left)
+		}
+	}
+}
