@@ -30,6 +30,8 @@ func TestDependencies(t *testing.T) {
 			"kiln starts fast: containers are the executor's, the shell the toolbox's"},
 		{"cmd/kiln", []string{"k8s.io/client-go/rest", "k8s.io/apimachinery/pkg/runtime"},
 			"kiln starts fast: clusters are cmd/kiln-kube's"},
+		{"exec", []string{"github.com/moby/moby/client", "k8s.io/client-go/rest"},
+			"each environment's client stays below its runner"},
 		{"cmd/kiln-executor", []string{"net/http", module + "formula", module + "plan", "github.com/hashicorp/hcl/v2"},
 			"the executor never opens a connection, and every container starts it"},
 		{"cmd/kiln-toolbox", []string{"net", "net/http", module + "pack", module + "warehouse"},

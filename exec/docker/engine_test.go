@@ -66,7 +66,7 @@ func (b *bench) wait(id string, status exec.RunStatus, reason exec.RunReason, wo
 	return run
 }
 
-// containers returns how many containers of runs there are.
+// containersLeft returns how many containers of runs there are.
 func containersLeft(t *testing.T) int {
 	t.Helper()
 	list, err := engine(t).ContainerList(t.Context(), client.ContainerListOptions{All: true, Filters: make(client.Filters).Add("label", "kiln.run")})

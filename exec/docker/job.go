@@ -68,7 +68,8 @@ func (j *job) create(ctx context.Context) error {
 	for _, m := range spec.Mounts {
 		j.bind(m.Host, m.Port, !m.Writable)
 	}
-	result, err := j.ContainerCreate(ctx, client.ContainerCreateOptions{
+	// The engine's warnings are about limits that it leaves out: those the helper verifies.
+	_, err = j.ContainerCreate(ctx, client.ContainerCreateOptions{
 		Name: containerName(j.run.ID), Image: image, Config: j.config(), HostConfig: j.hostConfig(),
 	})
 	if errdefs.IsNotFound(err) && strings.Contains(strings.ToLower(err.Error()), "no such image") {
@@ -77,7 +78,6 @@ func (j *job) create(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("create the container: %w", err)
 	}
-	_ = result.Warnings // the helper verifies limits, whatever the engine says of them
 	if j.shared {
 		return nil
 	}
