@@ -608,6 +608,49 @@ func TestPassingFailures(t *testing.T) {
 	must(t, get(t, s, rec.ID, ""))
 }
 
+// A large file that has come whole stays until the ware is.
+func TestPartsStay(t *testing.T) {
+	f, l := newFake(t), warehousetest.OpenLocal(t)
+	rec := mixed(t, l)
+	s := open(t, f.url(), reapi.Options{Retry: quick})
+	defer s.Close()
+	must(t, s.Put(t.Context(), rec, l, warehouse.Transfer{}))
+	var lost remote.Digest
+	for d := range f.blobs {
+		if d.Size == 300_000 {
+			lost = d
+		}
+	}
+	cache := t.TempDir()
+	came := make(chan struct{})
+	var once sync.Once
+	f.mangle = func(b *remote.BlobRead) {
+		if b.Digest == lost {
+			<-came
+			b.Status = &remote.Status{Code: int32(grpc.NotFound)}
+		}
+	}
+	_, err := s.Get(t.Context(), rec.ID, warehousetest.OpenLocal(t), warehouse.Transfer{CacheDir: cache, Progress: func(done, total int64) {
+		if done >= total-400_000 {
+			once.Do(func() { close(came) })
+		}
+	}})
+	is(t, err, warehouse.ErrMissing)
+	f.mangle = nil
+	parts, _ := filepath.Glob(cache + "/*.part")
+	if len(parts) != 1 {
+		t.Fatalf("left %v", parts)
+	}
+	f.offsets = nil
+	must(t, get(t, s, rec.ID, cache))
+	if len(f.offsets) != 1 { // of 3 MiB, which is kept nowhere
+		t.Errorf("read from %v", f.offsets)
+	}
+	if rest, _ := filepath.Glob(cache + "/*"); len(rest) > 0 {
+		t.Errorf("left %v", rest)
+	}
+}
+
 // A Get that was ended goes on with the small files that it had.
 func TestJournal(t *testing.T) {
 	both(t, func(t *testing.T, o reapi.Options) {

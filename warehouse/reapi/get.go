@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
@@ -66,6 +67,9 @@ func (s *store) get(ctx context.Context, id warehouse.WareID, local *warehouse.L
 	if err = d.run(ctx, size); err == nil {
 		rec, err = b.Commit()
 	}
+	if err == nil {
+		err = d.removeParts()
+	}
 	return rec, errors.Join(err, d.came.end(err == nil || errors.Is(err, warehouse.ErrMismatch)))
 }
 
@@ -84,6 +88,8 @@ type download struct {
 	order  []remote.Digest                      // of contents, by path
 	known  *pack.Index                          // of wares that are here; nil: it is not worth while
 	came   *journal                             // of contents that are not spooled
+	mu     sync.Mutex
+	parts  []string // paths of contents that are, and are whole
 }
 
 // indexing is how large the files of a ware must be together for it to be worth while

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -16,7 +17,7 @@ import (
 )
 
 // spool fetches a large content into a file, from which it is added. In the directory
-// for parts what has come stays there when the transfer is interrupted.
+// for parts what has come stays there until the ware is whole.
 func (d *download) spool(ctx context.Context, c remote.Digest) (arrival, error) {
 	p, err := d.openPart(c)
 	if err != nil {
@@ -28,8 +29,23 @@ func (d *download) spool(ctx context.Context, c remote.Digest) (arrival, error) 
 		}
 		return arrival{}, errors.Join(err, p.release())
 	}
+	if p.dir == "" {
+		d.mu.Lock()
+		d.parts = append(d.parts, p.Name())
+		d.mu.Unlock()
+	}
 	open := func(int) (content, error) { return part{p.File, ""}, nil }
-	return arrival{[]remote.Digest{c}, open, func() error { return errors.Join(p.remove(), p.release()) }}, nil
+	return arrival{[]remote.Digest{c}, open, p.release}, nil
+}
+
+// removeParts removes what is of no more use.
+func (d *download) removeParts() (err error) {
+	for _, path := range d.parts {
+		if gone := os.Remove(path); !errors.Is(gone, fs.ErrNotExist) { // another process was done before
+			err = errors.Join(err, gone)
+		}
+	}
+	return err
 }
 
 // A part is a file that holds the beginning of a content.
