@@ -215,10 +215,22 @@ func (p *Plan) SaveLock(prune bool) ([]LockChange, hcl.Diagnostics) {
 	}
 	var keep func(string) bool
 	if prune {
-		keep = func(addr string) bool {
-			s := p.sources.byAddr[addr]
-			return s != nil && locks(s.wares[0].Source) || isPending(p.Formula, addr)
-		}
+		keep = p.keepsEntry
 	}
 	return saveLock(p.sources.lockPath, p.sources.lock, keep)
+}
+
+// CheckLock returns what SaveLock with prune would change in the lock file, and writes
+// nothing.
+func (p *Plan) CheckLock() ([]LockChange, hcl.Diagnostics) {
+	if p.sources == nil {
+		return nil, nil
+	}
+	return checkLock(p.sources.lockPath, p.sources.lock, p.keepsEntry)
+}
+
+// keepsEntry reports whether the ware at addr is one that the lock file has an entry of.
+func (p *Plan) keepsEntry(addr string) bool {
+	s := p.sources.byAddr[addr]
+	return s != nil && locks(s.wares[0].Source) || isPending(p.Formula, addr)
 }

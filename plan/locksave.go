@@ -55,8 +55,34 @@ func saveLock(path string, u lockUpdate, keep func(addr string) bool) ([]LockCha
 	if diags.HasErrors() {
 		return nil, diags
 	}
-	next := maps.Clone(now.entries)
-	var changes []LockChange
+	next, changes, diags := u.apply(path, now, keep)
+	if diags.HasErrors() || changes == nil {
+		return nil, diags
+	}
+	text := formatLock(next)
+	if bytes.Equal(text, now.bytes) {
+		return changes, nil
+	}
+	if err := replaceFile(path, text); err != nil {
+		return nil, unwritten(path, err, u.sure && keep == nil)
+	}
+	return changes, nil
+}
+
+// checkLock returns what saveLock would change, and writes nothing.
+func checkLock(path string, u lockUpdate, keep func(addr string) bool) ([]LockChange, hcl.Diagnostics) {
+	now, _, diags := readLock(path)
+	if diags.HasErrors() {
+		return nil, diags
+	}
+	_, changes, diags := u.apply(path, now, keep)
+	return changes, diags
+}
+
+// apply returns the entries of the lock file at path, which now has those of now, with
+// u and without those that are not kept, and what differs; nil if nothing does.
+func (u *lockUpdate) apply(path string, now lockFile, keep func(addr string) bool) (next map[string]LockEntry, changes []LockChange, diags hcl.Diagnostics) {
+	next = maps.Clone(now.entries)
 	for _, addr := range slices.Sorted(maps.Keys(u.entries)) {
 		e, old := u.entries[addr], now.entries[addr]
 		if old == e {
@@ -64,7 +90,7 @@ func saveLock(path string, u lockUpdate, keep func(addr string) bool) ([]LockCha
 		}
 		if u.reasons[addr] == reasonNew && !old.ID.IsZero() && !u.forced[addr] {
 			err := fmt.Errorf("lock %s: another kiln locked it to %s meanwhile, this one found %s", addr, old.ID, e.ID)
-			return nil, lockDiag(path, "Lock file changed meanwhile", "Another kiln has just locked "+addr+" to "+old.ID.String()+", this one found "+e.ID.String()+". Run again to use what is locked, or kiln update "+addr+" to resolve it anew.", err)
+			return nil, nil, lockDiag(path, "Lock file changed meanwhile", "Another kiln has just locked "+addr+" to "+old.ID.String()+", this one found "+e.ID.String()+". Run again to use what is locked, or kiln update "+addr+" to resolve it anew.", err)
 		}
 		next[addr] = e
 		changes = append(changes, LockChange{Addr: addr, Old: old.ID, New: e.ID, Reason: u.reasons[addr]})
@@ -77,17 +103,7 @@ func saveLock(path string, u lockUpdate, keep func(addr string) bool) ([]LockCha
 			}
 		}
 	}
-	if maps.Equal(next, now.entries) {
-		return nil, nil
-	}
-	text := formatLock(next)
-	if bytes.Equal(text, now.bytes) {
-		return changes, nil
-	}
-	if err := replaceFile(path, text); err != nil {
-		return nil, unwritten(path, err, u.sure && keep == nil)
-	}
-	return changes, nil
+	return next, changes, nil
 }
 
 // unwritten is the diagnostic for a lock file that cannot be written: a warning

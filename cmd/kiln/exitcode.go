@@ -34,7 +34,7 @@ var exitCodes = []struct {
 	meaning string
 }{
 	{codeOK, "done"},
-	{codeError, "wrong usage, a mistake in the formula, or any error not named below; of kiln ware diff: there are differences"},
+	{codeError, "wrong usage, a mistake in the formula, or any error not named below; of kiln ware diff: there are differences; of kiln lock --check: the lock file would change"},
 	{codeTrouble, "kiln ware diff: the two could not be compared, and nothing below says why"},
 	{codeStepFailed, "a step failed"},
 	{codeTimedOut, "every step that failed took longer than its timeout"},

@@ -10,21 +10,30 @@ const lockHelp = `Resolve every ware of the formula and write what url and built
 kiln.lock.hcl beside it. What is locked already stays as it is; entries of wares
 that are gone from the formula are dropped.
 
-path wares are read anew by every run and id wares name themselves, so neither is
-in the lock file.`
+path wares are read anew by every run and tree ids name themselves, so neither is
+in the lock file.
+
+With --check, nothing is written: what would change is told, and the exit code is 1
+if anything would. That is for CI, where the committed lock file has to be the one
+that is used. When all is locked, it needs no network.`
 
 func newLockCmd(a *app) *cobra.Command {
 	var f planFlags
+	var check bool
 	cmd := &cobra.Command{
 		Use:   "lock [FILE|DIR]",
 		Short: "Resolve every ware and write the lock file",
 		Long:  lockHelp,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			f.parse(args)
+			if check {
+				return a.checkLock(cmd, &f)
+			}
 			return a.relock(cmd, &f)
 		},
 	}
 	f.add(cmd)
+	cmd.Flags().BoolVar(&check, "check", false, "write nothing; fail if the lock file would change")
 	return cmd
 }
 
@@ -61,4 +70,30 @@ func (a *app) relock(cmd *cobra.Command, f *planFlags) error {
 		fmt.Fprintln(a.stderr, "the lock file is up to date")
 	}
 	return err
+}
+
+// checkLock tells what relock would change.
+func (a *app) checkLock(cmd *cobra.Command, f *planFlags) error {
+	s, err := a.openSession(cmd.Context(), f)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	changes, diags := s.plan.CheckLock()
+	if err := a.diagnosePlan(diags, s.plan.Formula.Sources); err != nil {
+		return err
+	}
+	for _, c := range changes {
+		fmt.Fprintln(a.stderr, "would lock", c)
+	}
+	switch len(changes) {
+	case 0:
+		fmt.Fprintln(a.stderr, "the lock file is up to date")
+		return nil
+	case 1:
+		err = fmt.Errorf("%s is not up to date: 1 entry would change", s.lockAt)
+	default:
+		err = fmt.Errorf("%s is not up to date: %d entries would change", s.lockAt, len(changes))
+	}
+	return withHint(err, "Run kiln lock, look at what it changes, and commit the file.")
 }
