@@ -20,9 +20,18 @@ CONF
 export CONTAINERS_CONF=$XDG_CONFIG_HOME/containers/containers.conf
 podman() { command podman --storage-driver overlay --root "$dir/root" --runroot "$dir/runroot" --tmpdir "$dir/tmp" "$@"; }
 export DOCKER_HOST=unix://$dir/run/podman.sock
-command podman --storage-driver overlay --root "$dir/root" --runroot "$dir/runroot" --tmpdir "$dir/tmp" system service --time=0 "$DOCKER_HOST" >"$log" 2>&1 &
+# In a session of its own, since podman becomes two processes; a third keeps its namespaces.
+setsid podman --storage-driver overlay --root "$dir/root" --runroot "$dir/runroot" --tmpdir "$dir/tmp" system service --time=0 "$DOCKER_HOST" >"$log" 2>&1 &
 service=$!
-trap 'podman rm --all --force >/dev/null 2>&1 || true; kill $service 2>/dev/null || true; podman unshare rm -rf "$dir" 2>/dev/null || rm -rf "$dir"' EXIT
+end() {
+	podman rm --all --force >/dev/null 2>&1 || true
+	kill -- -$service 2>/dev/null || true
+	wait $service 2>/dev/null || true
+	podman unshare rm -rf "$dir/root" "$dir/runroot" 2>/dev/null || true
+	find "$dir" -name pause.pid -exec cat {} + 2>/dev/null | xargs -r kill -9 2>/dev/null || true
+	rm -rf "$dir"
+}
+trap end EXIT
 i=0
 until [ -S "$dir/run/podman.sock" ]; do
 	i=$((i + 1))
