@@ -223,9 +223,9 @@ func touchAt(path string, ns int64) {
 	_ = unix.UtimesNanoAt(unix.AT_FDCWD, path, []unix.Timespec{now, unix.NsecToTimespec(ns)}, unix.AT_SYMLINK_NOFOLLOW)
 }
 
-// SweepWork removes what killed processes left below stage/ and work/, and returns how
-// many directories those were. What belongs to ids of a user namespace is left to the
-// next run, which enters one.
+// SweepWork removes what killed processes left below stage/ and, of runs in containers,
+// below work/, and returns how many directories those were. What belongs to ids of a user
+// namespace is left to the next run, which enters one.
 func (l *Local) SweepWork() (n int) {
 	if l.reads {
 		return 0
@@ -233,6 +233,9 @@ func (l *Local) SweepWork() (n int) {
 	for _, top := range []string{"stage", "work"} {
 		entries, _ := os.ReadDir(filepath.Join(l.dir, top))
 		for _, e := range entries {
+			if top == "work" && !strings.HasPrefix(e.Name(), "run-") {
+				continue // of runners whose runs outlive their processes
+			}
 			path := filepath.Join(l.dir, top, e.Name())
 			lock, err := lockDir(path)
 			if err != nil {

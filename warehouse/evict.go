@@ -225,7 +225,10 @@ func (e *Evictor) readLease(path, name string) (live bool, err error) {
 	}
 	defer f.Close()
 	if retry(func() error { return unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB) }) == nil {
-		return false, os.Remove(path)
+		if err := os.Remove(path); !errors.Is(err, fs.ErrNotExist) { // its Local is being closed
+			return false, err
+		}
+		return false, nil
 	}
 	r := e.leases[name]
 	if r == nil {

@@ -126,12 +126,9 @@ func (l *Local) closeLease() {
 	}
 }
 
-// usedAfter is how exactly it is known when a ware was last used: writing the time down
-// more often would cost every run.
-const usedAfter = 24 * time.Hour
-
 // used notes that a ware is used, as the mtime of its record, and returns the id under
-// which its fileset lies. The error matches ErrMissing when it is not there.
+// which its fileset lies: a collector that has chosen it sees that, also when whoever
+// uses it is gone by then. The error matches ErrMissing when it is not there.
 func (l *Local) used(id WareID) (holder WareID, err error) {
 	holder = id
 	if id.Packtype == "tree" {
@@ -150,7 +147,7 @@ func (l *Local) used(id WareID) (holder WareID, err error) {
 	}
 	for _, one := range []WareID{id, holder}[:1+b2i(holder != id)] {
 		if p, err := l.place(one); err == nil {
-			touchAfter(p.record, usedAfter)
+			touchAfter(p.record, 0)
 		}
 	}
 	return holder, nil

@@ -4,7 +4,9 @@ import (
 	"context"
 	"path/filepath"
 	"runtime/debug"
+	"time"
 
+	"github.com/kilnbuild/kiln/exec"
 	"github.com/kilnbuild/kiln/exec/registry"
 	"github.com/kilnbuild/kiln/warehouse"
 	"github.com/kilnbuild/kiln/warehouse/gc"
@@ -30,11 +32,28 @@ func (a *app) withHouse(change bool, f func(gc.Options) error) error {
 	// What is held grows with the number of wares: let it not be twice that.
 	debug.SetGCPercent(20)
 	return with(func(l *warehouse.Local) error {
+		since, err := goesOnSince(filepath.Join(data, "runs"))
+		if err != nil {
+			return err
+		}
 		return f(gc.Options{
+			UsedSince: since,
 			Warehouse: l, Memos: warehouse.ReadMemos(filepath.Join(data, "memo")), Uses: warehouse.OpenUses(filepath.Join(data, "use")),
 			Shelves: shelves(cache, filepath.Join(data, "runs")), KeepFor: -1,
 		})
 	})
+}
+
+// goesOnSince returns when the oldest run was submitted that has not ended; the zero time
+// if there is none. A container engine may have wares mounted for it.
+func goesOnSince(runs string) (since time.Time, err error) {
+	going, err := registry.Open(runs).List("", exec.RunFilter{})
+	for _, run := range going {
+		if !run.Status.Ended() && (since.IsZero() || run.Created.Before(since)) {
+			since = run.Created
+		}
+	}
+	return since, err
 }
 
 // shelves are the caches below a cache directory, and the runs.

@@ -103,6 +103,9 @@ func (j *job) lookAtInputs(ctx context.Context) error {
 // whole returns the record of a ware that is in the warehouse as it should be.
 func (j *job) whole(ctx context.Context, id warehouse.WareID) (warehouse.Record, error) {
 	rec, err := j.Warehouse.Get(id)
+	if err == nil {
+		err = j.Warehouse.Hold(id)
+	}
 	switch {
 	case errors.Is(err, warehouse.ErrMissing):
 		return rec, fmt.Errorf("ware %s is not in the warehouse: run kiln fetch", id)
@@ -121,7 +124,10 @@ func (j *job) filtered(ctx context.Context, rec warehouse.Record, filters string
 	if err != nil || f.OwnersOnly() {
 		return rec, err // in a step every file belongs to root
 	}
-	return pack.Derive(ctx, j.Warehouse, rec.ID, f)
+	if rec, err = pack.Derive(ctx, j.Warehouse, rec.ID, f); err == nil {
+		err = j.Warehouse.Hold(rec.ID)
+	}
+	return rec, err
 }
 
 // share lays out what is mounted at the container's /.kiln, and has inputs mounted from the

@@ -31,6 +31,10 @@ type Options struct {
 	MaxBytes int64         // on disk, of everything; 0: no limit
 	DryRun   bool          // remove nothing
 
+	// UsedSince, if not zero, says that wares used since then are in use: by runs that go
+	// on without a process of this machine, such as a container engine's.
+	UsedSince time.Time
+
 	Now      func() time.Time  // nil: time.Now
 	Fresh    time.Duration     // see warehouse.FreshTime, which 0 stands for
 	Progress func(done string) // called now and then with what is being done; may be nil

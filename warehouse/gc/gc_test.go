@@ -247,6 +247,19 @@ func TestHeld(t *testing.T) {
 	}
 }
 
+// TestUsedSince: what a run uses that goes on without a process stays.
+func TestUsedSince(t *testing.T) {
+	h := newHouse(t)
+	h.ware(1, 50)
+	h.ware(2, 50)
+	other := h.open()
+	submitted := time.Now()
+	h.must(other.Hold(id(1)))
+	h.must(other.Close())
+	h.collect(0, 1, func(o *gc.Options) { o.UsedSince = submitted })
+	h.want([]int{1}, nil)
+}
+
 // TestFresh: what was just put there is kept while anybody is at work, who may have
 // put it there.
 func TestFresh(t *testing.T) {

@@ -286,6 +286,11 @@ func (c *collection) listLeases() error {
 	}
 	c.report.Running = n
 	for i := range c.wares {
+		if w := &c.wares[i]; !c.o.UsedSince.IsZero() && w.used >= c.o.UsedSince.Unix() {
+			w.rooted = true
+		}
+	}
+	for i := range c.wares {
 		if n > 0 && c.evict.Held(c.wares[i].id) {
 			c.wares[i].rooted = true
 		}
