@@ -7,6 +7,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/gohcl"
 
 	"github.com/kilnbuild/kiln/exec"
@@ -62,21 +63,30 @@ type kubeToleration struct {
 	Effect   string `hcl:"effect,optional"`
 }
 
-// openKube opens the runner of a cluster. That of Kueue has what the block of "kubernetes"
+// decodeKube reads the block of a runner. That of Kueue has what the block of "kubernetes"
 // says where its own says nothing.
-func openKube(o runnerSetting) (exec.Runner, error) {
-	var b kubeBlock
-	if o.name == kubernetes.QueueName && o.base != nil {
-		if diags := gohcl.DecodeBody(o.base, nil, &b); diags.HasErrors() {
-			return nil, diags
+func decodeKube(o runnerSetting) (b kubeBlock, err error) {
+	decode := func(body hcl.Body) (b kubeBlock, err error) {
+		if body == nil {
+			return b, nil
 		}
+		if diags := gohcl.DecodeBody(body, nil, &b); diags.HasErrors() {
+			return b, diags
+		}
+		return b, nil
 	}
-	if o.block != nil {
-		own := b
-		if diags := gohcl.DecodeBody(o.block, nil, &own); diags.HasErrors() {
-			return nil, diags
-		}
-		b = own.over(b)
+	if b, err = decode(o.block); err != nil || o.name != kubernetes.QueueName {
+		return b, err
+	}
+	base, err := decode(o.base)
+	return b.over(base), err
+}
+
+// openKube opens the runner of a cluster.
+func openKube(o runnerSetting) (exec.Runner, error) {
+	b, err := decodeKube(o)
+	if err != nil {
+		return nil, err
 	}
 	c, err := b.config()
 	if err != nil {
