@@ -67,7 +67,7 @@ func (s JobSpec) checkPlaces() error {
 	port := func(p string) error {
 		switch {
 		case !path.IsAbs(p) || path.Clean(p) != p:
-			return fmt.Errorf("port %s: want an absolute path without . or ..", p)
+			return fmt.Errorf("port %s: want an absolute path, in its shortest form", p)
 		case taken[p]:
 			return fmt.Errorf("port %s: two inputs are to be there", p)
 		}

@@ -85,7 +85,7 @@ func (v view) ended(id string) (state, bool) {
 		s.RunStatus, s.reason, s.message = exec.RunFailed, exec.ReasonOutOfMemory, "its memory was used up"
 	case s.result != nil:
 		s.RunStatus, s.reason, s.message = s.result.Status, s.result.Reason, s.result.Message
-	case v.disrupted() != "" || v.pod.Metadata.DeletionTimestamp.IsZero() == false || v.job.Spec.Suspend:
+	case v.disrupted() != "" || !v.pod.Metadata.DeletionTimestamp.IsZero() || v.job.Spec.Suspend:
 		return v.interrupted(s)
 	case strings.HasSuffix(exit.Reason, "StartError") || exit.Reason == "ContainerCannotRun":
 		s.RunStatus, s.reason, s.message = exec.RunFailed, exec.ReasonSetup, exit.Message

@@ -167,7 +167,5 @@ func (h handle) pods() string { return "/api/v1/namespaces/" + h.Namespace + "/p
 func (h handle) maps() string { return "/api/v1/namespaces/" + h.Namespace + "/configmaps" }
 func (h handle) job() string  { return h.jobs() + "/" + h.Job }
 
-// jobName names the Job of a run, runOf the run of a Job.
+// jobName names the Job of a run.
 func jobName(id string) string { return "kiln-" + id }
-
-func runOf(job string) string { return strings.TrimPrefix(job, "kiln-") }

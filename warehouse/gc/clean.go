@@ -185,7 +185,6 @@ type batch struct {
 	c     *collection
 	wares []int32
 	whys  []string
-	disk  int64
 }
 
 // batchSize bounds for how long others wait for the warehouse's lock: a ware takes some
