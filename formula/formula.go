@@ -65,7 +65,7 @@ type Source struct {
 	NoSubmodules bool     // git: submodules are left out
 	OCI          string   // oci: an image, as ParseImageRef reads it
 	Platform     string   // oci: linux/ARCHITECTURE[/VARIANT]; "" is this machine's
-	Unlocked     bool     // git: the ref is read anew by every run, and is in no lock file; id: nor is the tree id
+	Unlocked     bool     // git: the ref is read anew by every run, and is in no lock file; id: nor is the tree id; catalog: it is looked up by every run
 	ID           string   // id: a ware id
 	// Addresses are where the ware of an id can be fetched, besides the warehouses
 	// that the plan knows; warehouse URLs, tried in order.

@@ -213,6 +213,7 @@ func (p *Plan) SaveLock(prune bool) ([]LockChange, hcl.Diagnostics) {
 	if p.sources == nil || len(p.sources.lock.entries) == 0 && !prune {
 		return nil, nil
 	}
+	p.sources.pinMade()
 	var keep func(string) bool
 	if prune {
 		keep = p.keepsEntry
@@ -226,6 +227,7 @@ func (p *Plan) CheckLock() ([]LockChange, hcl.Diagnostics) {
 	if p.sources == nil {
 		return nil, nil
 	}
+	p.sources.pinMade()
 	return checkLock(p.sources.lockPath, p.sources.lock, p.keepsEntry)
 }
 

@@ -51,8 +51,11 @@ type LockEntry struct {
 
 	From string // id: the ware id in the formula
 
+	Catalog string // as in the formula
+	Mirrors string // catalog: addresses, see joinPatterns; without passwords
+
 	ID   warehouse.WareID
-	Tree warehouse.WareID // id: of the fileset of From, unless that is a tree
+	Tree warehouse.WareID // id, catalog: of the fileset of From or ID, unless that is a tree
 }
 
 // matches reports whether e was made from src.
@@ -62,6 +65,8 @@ func (e LockEntry) matches(src formula.Source) bool {
 		return e.Builtin == src.Builtin && canonicalFilters(e.Filters) == canonicalFilters(src.Filters) && e.URL == "" && e.Git == "" && e.OCI == ""
 	case formula.SourceID:
 		return e.From == src.ID && canonicalFilters(e.Filters) == canonicalFilters(src.Filters)
+	case formula.SourceCatalog:
+		return e.Catalog == src.Catalog
 	case formula.SourceGit:
 		want := gitEntry(src)
 		want.Commit, want.ID = e.Commit, e.ID
@@ -111,6 +116,10 @@ type lockSchema struct {
 		Manifest *string `hcl:"manifest"`
 
 		From *string `hcl:"from"`
+
+		Catalog *string  `hcl:"catalog"`
+		Mirrors []string `hcl:"mirrors,optional"`
+
 		ID   string  `hcl:"id"`
 		Tree *string `hcl:"tree"`
 
@@ -199,8 +208,8 @@ func (l *lockFile) decode(file *hcl.File) hcl.Diagnostics {
 			wrong(fmt.Sprintf("The tree of %s cannot be read: %s.", w.Addr, treeErr))
 		case err != nil:
 			wrong(fmt.Sprintf("The id of %s cannot be read: %s.", w.Addr, err))
-		case !oneSet(w.Builtin, w.URL, w.Git, w.OCI, w.From):
-			wrong(fmt.Sprintf("%s must have one of builtin, url, git, oci and from.", w.Addr))
+		case !oneSet(w.Builtin, w.URL, w.Git, w.OCI, w.From, w.Catalog):
+			wrong(fmt.Sprintf("%s must have one of builtin, url, git, oci, catalog and from.", w.Addr))
 		case deref(w.Git) != "" && !wholeCommit.MatchString(deref(w.Commit)):
 			wrong(fmt.Sprintf("The commit of %s is none.", w.Addr))
 		case deref(w.OCI) != "" && !wholeDigests(deref(w.Digest), deref(w.Manifest)):
@@ -215,7 +224,7 @@ func (l *lockFile) decode(file *hcl.File) hcl.Diagnostics {
 			NoSubmodules: w.Submodules != nil && !*w.Submodules,
 			Include:      joinPatterns(w.Include), Exclude: joinPatterns(w.Exclude),
 			OCI: deref(w.OCI), Platform: deref(w.Platform), Digest: deref(w.Digest), Manifest: deref(w.Manifest),
-			From: deref(w.From), Tree: tree,
+			From: deref(w.From), Tree: tree, Catalog: deref(w.Catalog), Mirrors: joinPatterns(w.Mirrors),
 		}
 	}
 	return diags
@@ -297,6 +306,8 @@ func formatLock(entries map[string]LockEntry) []byte {
 		}
 		setString("builtin", e.Builtin)
 		setString("from", e.From)
+		setString("catalog", e.Catalog)
+		setStrings("mirrors", e.Mirrors)
 		setString("url", e.URL)
 		if e.Strip != 0 {
 			b.SetAttributeValue("strip", cty.NumberIntVal(int64(e.Strip)))

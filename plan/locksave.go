@@ -38,7 +38,7 @@ type lockUpdate struct {
 	entries map[string]LockEntry
 	reasons map[string]string // by address, for LockChange
 	forced  map[string]bool   // addresses that were to be resolved anew
-	sure    bool              // every entry would be found again: builtins, and urls with a sha256
+	sure    bool              // every entry would be found again: builtins, releases of catalogs, and urls with a sha256
 }
 
 // saveLock brings the lock file at path up to date with u, and drops the entries

@@ -23,6 +23,7 @@ func (src *sources) where(s *source) []string {
 		addrs = append(addrs, w.Source.Addresses...)
 	}
 	addrs = append(addrs, s.mirrors...)
+	addrs = append(addrs, splitPatterns(s.entry.Mirrors)...)
 	var unique []string
 	seen := map[string]bool{}
 	for _, addr := range addrs {
@@ -41,17 +42,6 @@ func (src *sources) workspaces(dir string) workspace.Set {
 	set := workspace.Find(dir)
 	src.spaces.Store(dir, set)
 	return set
-}
-
-// lookUp finds what a catalog ware names.
-func (src *sources) lookUp(s *source) error {
-	w := s.wares[0]
-	item, err := src.workspaces(w.Dir).Lookup(w.Source.Catalog)
-	if errors.Is(err, workspace.ErrUnknown) {
-		err = unavailableError{err}
-	}
-	s.id, s.mirrors = item.ID, item.Addresses
-	return err
 }
 
 // fetchPacked brings the ware s.id into the warehouse from the first address that has

@@ -97,6 +97,11 @@ func (src *sources) warnMirror(w *formula.Ware, err error) {
 		d = wareDiag(w, d.Summary, w.Addr+": "+detail, nil)
 	}
 	d.Severity = hcl.DiagWarning
+	src.warn(d)
+}
+
+// warn keeps a warning for takeWarnings.
+func (src *sources) warn(d *hcl.Diagnostic) {
 	src.warned.Lock()
 	defer src.warned.Unlock()
 	src.warnings = append(src.warnings, d)

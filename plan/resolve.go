@@ -204,7 +204,7 @@ func (src *sources) relock(s *source, locked map[string]LockEntry) {
 		}
 		src.lock.entries[w.Addr], src.lock.reasons[w.Addr] = s.entry, reason
 		src.lock.forced[w.Addr] = src.wantsUpdate(s)
-		src.lock.sure = src.lock.sure && (w.Source.Kind == formula.SourceBuiltin || w.Source.SHA256 != "" || pinnedGit(w.Source))
+		src.lock.sure = src.lock.sure && (w.Source.Kind == formula.SourceBuiltin || w.Source.Kind == formula.SourceCatalog || w.Source.SHA256 != "" || pinnedGit(w.Source))
 	}
 }
 
@@ -218,7 +218,7 @@ func (src *sources) jobs() int {
 // locks reports whether what a source resolves to is kept in the lock file.
 func locks(s formula.Source) bool {
 	return s.Kind == formula.SourceURL || s.Kind == formula.SourceBuiltin || s.Kind == formula.SourceOCI ||
-		s.Kind == formula.SourceGit && !s.Unlocked || lockedID(s)
+		(s.Kind == formula.SourceGit || s.Kind == formula.SourceCatalog) && !s.Unlocked || lockedID(s)
 }
 
 // pinned reports whether a source can only ever be what it is locked to.
@@ -240,7 +240,7 @@ func (src *sources) known(s *source, locked map[string]LockEntry) bool {
 	for _, w := range s.wares {
 		if e, ok := locked[w.Addr]; ok && e.matches(w.Source) {
 			s.entry, s.id = e, e.ID
-			return first.Source.Kind != formula.SourceID // which resolveID checks
+			return first.Source.Kind != formula.SourceID && first.Source.Kind != formula.SourceCatalog // which are held against the warehouse
 		} else if ok && e.OCI != "" && e.OCI == w.Source.OCI {
 			s.digest = e.Digest
 		}

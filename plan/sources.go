@@ -40,7 +40,7 @@ func sourceKey(w *formula.Ware) (string, error) {
 	case formula.SourceText:
 		return "text\x00" + s.Text, nil
 	case formula.SourceCatalog:
-		return "catalog\x00" + s.Catalog + "\x00" + w.Dir, nil
+		return fmt.Sprintf("catalog\x00%s\x00%s\x00%t", s.Catalog, w.Dir, s.Unlocked), nil
 	}
 	return "", fmt.Errorf("resolve %s: unknown kind of source %q", w.Addr, s.Kind)
 }
@@ -80,7 +80,7 @@ func (src *sources) resolve(ctx context.Context, s *source) (err error) {
 	case formula.SourceID:
 		err = src.resolveID(ctx, s)
 	case formula.SourceCatalog:
-		err = src.lookUp(s)
+		err = src.resolveCatalog(ctx, s)
 	}
 	return err
 }

@@ -163,7 +163,7 @@ func (a *app) fetchItem(ctx context.Context, l *warehouse.Local, ref workspace.R
 	if err != nil {
 		return err
 	}
-	w := &formula.Ware{Addr: "ware.item", Dir: dir, Source: formula.Source{Kind: formula.SourceCatalog, Catalog: ref.String()}}
+	w := &formula.Ware{Addr: "ware.item", Dir: dir, Source: formula.Source{Kind: formula.SourceCatalog, Catalog: ref.String(), Unlocked: true}}
 	p, diags := plan.Resolve(ctx, &formula.Formula{Dir: dir, Wares: []*formula.Ware{w}}, plan.ResolveOptions{
 		Warehouse: l, CacheDir: cache, LockPath: filepath.Join(cache, "none.lock.hcl"), Progress: a.tellProgress,
 	})

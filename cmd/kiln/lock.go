@@ -6,8 +6,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-const lockHelp = `Resolve every ware of the formula and write what url and builtin wares are to
-kiln.lock.hcl beside it. What is locked already stays as it is; entries of wares
+const lockHelp = `Resolve every ware of the formula and write what url, git, oci, catalog and
+builtin wares are to kiln.lock.hcl beside it. What is locked already stays as it is; entries of wares
 that are gone from the formula are dropped.
 
 path wares are read anew by every run and tree ids name themselves, so neither is

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/kilnbuild/kiln/formula"
@@ -24,11 +25,18 @@ func (a *app) replay(ctx context.Context, s *session, f *runFlags, tale *story) 
 			continue
 		}
 		item, err := workspace.Find(w.Dir).Lookup(w.Source.Catalog)
+		if errors.Is(err, workspace.ErrUnknown) {
+			continue // the lock file knows it: it is fetched
+		}
 		if err == nil {
 			err = item.ReplayError()
 		}
 		if err != nil {
 			return err
+		}
+		if locked := s.plan.Wares[w.Addr]; locked != item.ID {
+			return withCode(codeMismatch, fmt.Errorf("replay of %s: %w: it makes %s, the lock file names %s; to believe the catalog, run kiln update %s",
+				w.Source.Catalog, warehouse.ErrMismatch, item.ID, locked, w.Addr))
 		}
 		if item.Replay == "" || f.replayed[item.Replay] {
 			continue // it is fetched, or is being made

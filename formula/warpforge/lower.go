@@ -196,7 +196,7 @@ func (w *lowering) ware(b binding) string {
 	case InputLiteral:
 		ware.Source.Kind, ware.Source.Text = formula.SourceText, b.in.Text
 	case InputCatalog:
-		ware.Source.Kind, ware.Source.Catalog = formula.SourceCatalog, b.in.Text
+		ware.Source.Kind, ware.Source.Catalog, ware.Source.Unlocked = formula.SourceCatalog, b.in.Text, true
 	case InputIngest:
 		ware.Source.Kind, ware.Source.Git, ware.Source.Ref = formula.SourceGit, b.in.Parts[0], b.in.Parts[1]
 		if strings.HasPrefix(ware.Source.Git, "~") || formula.IsGitURL(ware.Source.Git) {

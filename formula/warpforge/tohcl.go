@@ -70,7 +70,7 @@ func (c *converter) ware(w *formula.Ware) {
 	switch {
 	case s.ID == formula.EmptyWare && w.Addr == "ware.empty":
 		c.line("# What a step without an input at \"/\" has there: nothing.")
-	case s.Unlocked:
+	case s.Unlocked && s.Kind != formula.SourceCatalog:
 		c.line("# The lock file pins the commit; warpforge reads the ref anew by every run, for\n# which there is: kiln update.")
 	}
 	c.line("ware %s {", quoted(c.wares[w.Addr]))
