@@ -164,7 +164,7 @@ func (a *app) tellPending(ctx context.Context, runner exec.Runner, id string) {
 		if err != nil || run.Status != exec.RunPending {
 			return
 		}
-		text := strings.TrimSuffix(string(run.Reason)+": "+run.Message, ": ")
+		text := strings.Trim(string(run.Reason)+": "+run.Message, ": ")
 		if text != told && text != "" {
 			fmt.Fprintf(a.stderr, "kiln: pending: %s\n", harmless(text, false))
 		}
