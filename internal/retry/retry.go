@@ -5,6 +5,7 @@ package retry
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"math/rand/v2"
 	"net/http"
@@ -27,8 +28,8 @@ const (
 	defaultMax   = 20 * time.Second
 )
 
-// Do calls f until it succeeds, fails with a Final error, or has been tried often
-// enough. It returns what f returned last, or why ctx ended while it waited.
+// Do calls f until it succeeds, fails with a Final error or over a certificate that is
+// not believed, or has been tried often enough. It returns what f returned last, or why ctx ended while it waited.
 func (p Policy) Do(ctx context.Context, f func() error) error {
 	tries := p.Tries
 	if tries == 0 {
@@ -36,7 +37,7 @@ func (p Policy) Do(ctx context.Context, f func() error) error {
 	}
 	for try := 1; ; try++ {
 		err := f()
-		if err == nil || try == tries || IsFinal(err) || ctx.Err() != nil {
+		if err == nil || try == tries || IsFinal(err) || isRefused(err) || ctx.Err() != nil {
 			return err
 		}
 		if ended := p.wait(ctx, try, err); ended != nil {
@@ -92,6 +93,12 @@ func Final(err error) error {
 
 // IsFinal reports whether err has been marked by Final.
 func IsFinal(err error) bool { return errors.As(err, new(finalError)) }
+
+// isRefused reports whether the other side's certificate is not good enough: it will be
+// the same one in a second.
+func isRefused(err error) bool {
+	return errors.As(err, new(*tls.CertificateVerificationError))
+}
 
 type afterError struct {
 	error

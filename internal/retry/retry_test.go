@@ -2,6 +2,7 @@ package retry
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net/http"
@@ -26,6 +27,7 @@ func TestDo(t *testing.T) {
 			"third time":      {[]error{errPasses, errPasses}, nil, 3, 750 * time.Millisecond},
 			"never":           {[]error{errPasses, errPasses, errPasses, errPasses, errPasses}, errPasses, 5, 3750 * time.Millisecond},
 			"final":           {[]error{errPasses, Final(io.EOF)}, io.EOF, 2, 250 * time.Millisecond},
+			"not believed":    {[]error{&tls.CertificateVerificationError{Err: io.EOF}}, io.EOF, 1, 0},
 			"the server says": {[]error{afterError{errPasses, 7 * time.Second}}, nil, 2, 7 * time.Second},
 			"for too long":    {[]error{afterError{errPasses, time.Hour}}, nil, 2, 20 * time.Second},
 		} {

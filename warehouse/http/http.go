@@ -6,6 +6,7 @@ package http
 import (
 	"cmp"
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -172,6 +173,15 @@ func WithoutURL(err error) error {
 	return err
 }
 
+// certificateHint adds to an error what there is to do about a certificate that nobody
+// known here has signed.
+func certificateHint(err error) error {
+	if errors.As(err, new(x509.UnknownAuthorityError)) {
+		return fmt.Errorf("%w (say ca_file in config.hcl, if the server's certificate is of an authority of your own)", err)
+	}
+	return err
+}
+
 // A request is what is asked of an object.
 type request struct {
 	method string
@@ -224,7 +234,7 @@ func (s *server) once(ctx context.Context, r request) (*nethttp.Response, error)
 	s.auth.apply(req)
 	resp, err := s.client.Do(req)
 	if err != nil {
-		return nil, WithoutURL(err)
+		return nil, certificateHint(WithoutURL(err))
 	}
 	if resp.StatusCode/100 == 2 {
 		return resp, nil

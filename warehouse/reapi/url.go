@@ -112,15 +112,17 @@ func (o Options) credentials() bool {
 func (p place) hint(err error) error {
 	var record tls.RecordHeaderError
 	var authority x509.UnknownAuthorityError
-	var certificate *tls.CertificateVerificationError
+	var certificate *tls.CertificateVerificationError // expired, or of another host: it says so itself
 	var op *net.OpError
 	switch {
 	case errors.As(err, &op) && op.Op == "dial", errors.Is(err, context.DeadlineExceeded):
 		return err // nobody is there
 	case errors.As(err, &record):
 		return fmt.Errorf("%w (the server speaks no TLS there: is it grpc://%s?)", err, p.address)
-	case errors.As(err, &authority), errors.As(err, &certificate):
+	case errors.As(err, &authority):
 		return fmt.Errorf("%w (say ca_file, if the server's certificate is of an authority of your own)", err)
+	case errors.As(err, &certificate):
+		return err
 	case p.tls:
 		return fmt.Errorf("%w (the server ended the connection: maybe it wants a client certificate, cert_file and key_file)", err)
 	}
