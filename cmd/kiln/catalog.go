@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/kilnbuild/kiln/plan/workspace"
+	"github.com/kilnbuild/kiln/warehouse"
 	"github.com/spf13/cobra"
 )
 
@@ -262,7 +263,7 @@ func (f *catalogued) show(a *app) {
 		for _, item := range r.Items {
 			fmt.Fprintf(a.stdout, "  %s  %s\n", item.Name, item.ID)
 			for _, addr := range m.Addresses(item.ID) {
-				fmt.Fprintf(a.stdout, "    at %s\n", redacted(addr))
+				fmt.Fprintf(a.stdout, "    at %s\n", warehouse.RedactURL(addr))
 			}
 		}
 		if r.Replay != "" {
@@ -295,7 +296,7 @@ func (f *catalogued) docs() []catalogDoc {
 			for _, item := range r.Items {
 				rd.Items[item.Name] = item.ID.String()
 				for _, addr := range m.Addresses(item.ID) {
-					rd.At[item.Name] = append(rd.At[item.Name], redacted(addr))
+					rd.At[item.Name] = append(rd.At[item.Name], warehouse.RedactURL(addr))
 				}
 			}
 			d.Releases = append(d.Releases, rd)

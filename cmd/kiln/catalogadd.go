@@ -162,7 +162,7 @@ func (a *app) catalogTags(ctx context.Context, catalog, module, url, item string
 		}
 		added++
 	}
-	fmt.Fprintf(a.stderr, "%s of %s in %s\n", count(added, "tag"), redacted(url), c.Dir)
+	fmt.Fprintf(a.stderr, "%s of %s in %s\n", count(added, "tag"), warehouse.RedactURL(url), c.Dir)
 	return nil
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/kilnbuild/kiln/internal/newfile"
 	"github.com/kilnbuild/kiln/plan/workspace"
+	"github.com/kilnbuild/kiln/warehouse"
 	"github.com/spf13/cobra"
 )
 
@@ -83,7 +84,7 @@ func modulePage(m *workspace.Module, up string) string {
 func places(addrs []string) string {
 	var shown []string
 	for _, addr := range addrs {
-		text := html.EscapeString(redacted(addr))
+		text := html.EscapeString(warehouse.RedactURL(addr))
 		if strings.HasPrefix(addr, "https://") || strings.HasPrefix(addr, "http://") {
 			text = "<a href=\"" + text + "\">" + text + "</a>"
 		}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"net/url"
 	"os"
 	"slices"
 
@@ -58,16 +57,16 @@ func (a *app) openShared(c *config.Config, f []formula.Warehouse, local *warehou
 	var all []remote.Warehouse
 	for _, w := range c.Warehouses {
 		all = append(all, remote.Warehouse{
-			Name: w.Name, URL: redacted(w.URL), Read: w.Read, Memos: w.Memos, Push: w.Push,
+			Name: w.Name, URL: warehouse.RedactURL(w.URL), Read: w.Read, Memos: w.Memos, Push: w.Push,
 			Open: func(ctx context.Context) (warehouse.Store, error) { return openWarehouse(ctx, w) },
 		})
 	}
 	for _, w := range f {
-		if slices.ContainsFunc(all, func(o remote.Warehouse) bool { return o.URL == redacted(w.URL) }) {
+		if slices.ContainsFunc(all, func(o remote.Warehouse) bool { return o.URL == warehouse.RedactURL(w.URL) }) {
 			continue
 		}
 		all = append(all, remote.Warehouse{
-			Name: w.Name, URL: redacted(w.URL), Read: true, Push: remote.PushNever,
+			Name: w.Name, URL: warehouse.RedactURL(w.URL), Read: true, Push: remote.PushNever,
 			Open: func(ctx context.Context) (warehouse.Store, error) { return stores.Open(ctx, w.URL, stores.Options{}) },
 		})
 	}
@@ -86,14 +85,6 @@ func (a *app) openShared(c *config.Config, f []formula.Warehouse, local *warehou
 		Warehouses: all, Local: local, Memos: memos, Trusted: trusted, Secret: secret, CacheDir: cache,
 		Warn: func(text string) { fmt.Fprintln(a.stderr, "warning:", text) },
 	}), a}, nil
-}
-
-func redacted(rawURL string) string {
-	u, err := url.Parse(rawURL)
-	if err != nil {
-		return rawURL
-	}
-	return u.Redacted()
 }
 
 // openWarehouse opens a warehouse of the configuration with its credentials.

@@ -94,7 +94,7 @@ func (a *app) place(name string) (remote.Warehouse, error) {
 	}
 	place := remote.Warehouse{Name: name, Read: true, Memos: true, Push: remote.PushAll}
 	if w, ok := c.Find(name); ok {
-		place.URL, place.Memos = redacted(w.URL), w.Memos
+		place.URL, place.Memos = warehouse.RedactURL(w.URL), w.Memos
 		place.Open = func(ctx context.Context) (warehouse.Store, error) { return openWarehouse(ctx, w) }
 		return place, nil
 	}
@@ -109,7 +109,7 @@ func (a *app) place(name string) (remote.Warehouse, error) {
 		}
 		return place, withHint(fmt.Errorf("there is no warehouse %q", name), hint)
 	}
-	place.Name, place.URL = redacted(name), redacted(name)
+	place.Name, place.URL = warehouse.RedactURL(name), warehouse.RedactURL(name)
 	place.Open = func(ctx context.Context) (warehouse.Store, error) { return stores.Open(ctx, name, stores.Options{}) }
 	return place, nil
 }

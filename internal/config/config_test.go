@@ -84,6 +84,10 @@ runner "kubernetes" {
 func TestLoadProblems(t *testing.T) {
 	for text, want := range map[string]string{
 		`warehouse "a" { url = "https://u:pw@x/" }`:                                            "password_env",
+		`warehouse "a" { url = "u:pw@x:9092" }`:                                                "password_env",
+		`warehouse "a" { url = "https://u:pw@x y" }`:                                           "password_env",
+		`warehouse "a" { url = "s3://b?endpoint=https://u:pw@x" }`:                             "password_env",
+		`warehouse "a" { url = "cache.example:9092" }`:                                         "is no URL",
 		`warehouse "a" { url = "/srv" }`:                                                       "is no URL",
 		`warehouse "a" { url = "file:///x", push = "some" }`:                                   "",
 		"warehouse \"a\" {\n url = \"file:///x\"\n push = \"some\"\n}":                         "never, outputs or all",

@@ -120,12 +120,10 @@ func (d *decoder) warehouse(b warehouseBlock) Warehouse {
 	}
 	u, err := url.Parse(b.URL)
 	switch {
-	case err != nil || u.Scheme == "":
+	case warehouse.RedactURL(b.URL) != b.URL:
+		d.problem(b.Range, "Secret in a file", "The URL of warehouse %q holds a password. Name where it is instead, with password_env or password_file.", b.Name)
+	case err != nil || u.Scheme == "" || u.Opaque != "":
 		d.problem(b.Range, "Invalid warehouse URL", "Warehouse %q: %q is no URL such as reapi://cache.example:9092 or ca+https://example.org/wares.", b.Name, b.URL)
-	case u.User != nil:
-		if _, secret := u.User.Password(); secret {
-			d.problem(b.Range, "Secret in a file", "The URL of warehouse %q holds a password. Name where it is instead, with password_env or password_file.", b.Name)
-		}
 	}
 	if (w.CertFile == "") != (w.KeyFile == "") {
 		d.problem(b.Range, "Half a client certificate", "Warehouse %q needs both cert_file and key_file, or neither.", b.Name)

@@ -45,7 +45,7 @@ func Open(ctx context.Context, rawURL string, o Options) (warehouse.Store, error
 	}
 	s, err := open(ctx, u, rawURL, o)
 	if err != nil {
-		return nil, fmt.Errorf("open warehouse %s: %w", u.Redacted(), err)
+		return nil, fmt.Errorf("open warehouse %s: %w", warehouse.RedactURL(rawURL), err)
 	}
 	return s, nil
 }

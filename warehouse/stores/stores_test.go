@@ -30,6 +30,7 @@ func TestOpen(t *testing.T) {
 		"gopher://wares.example":                 "no warehouses with URLs that begin with gopher://",
 		"https://kiln:sesame@wares.example:port": "its URL is broken",
 		"ca+s3://kiln:sesame@wares":              "credentials do not belong into a URL",
+		"ca+s3://b?endpoint=http://k:sesame@s3":  "endpoint has the form",
 		"oci://kiln:sesame@registry.example/x":   "credentials do not belong into a URL",
 	} {
 		if _, err := Open(t.Context(), url, Options{}); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "sesame") {
