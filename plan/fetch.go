@@ -42,13 +42,46 @@ func (p *Plan) Fetch(ctx context.Context, addrs []string) hcl.Diagnostics {
 			todo = append(todo, s)
 		}
 	}
+	return p.sources.each(ctx, todo, p.sources.fetch)
+}
+
+// VerifyLock fetches what the lock file pins from the sources themselves, although the
+// wares may be here, and holds what comes of it against the ids that the lock file
+// names: that finds an id that was put there by hand. What its id proves, and what comes
+// with kiln, is not fetched. Diagnostics are those of Fetch.
+func (p *Plan) VerifyLock(ctx context.Context) hcl.Diagnostics {
+	if p.sources == nil {
+		return nil
+	}
+	var todo []*source
+	for _, w := range p.Formula.Wares {
+		s := p.sources.byAddr[w.Addr]
+		fetched := w.Source.Kind == formula.SourceURL || w.Source.Kind == formula.SourceGit || w.Source.Kind == formula.SourceOCI
+		if s != nil && fetched && locks(w.Source) && !slices.Contains(todo, s) {
+			todo = append(todo, s)
+		}
+	}
+	return p.sources.each(ctx, todo, p.sources.verify)
+}
+
+// verify fetches s from its source, although it may be here.
+func (src *sources) verify(ctx context.Context, s *source) error {
+	again := *s
+	if s.wares[0].Source.Kind == formula.SourceURL {
+		again.entry = LockEntry{SHA256: s.entry.SHA256} // without an id nothing here stands for it
+	}
+	return src.fetchSource(ctx, &again)
+}
+
+// each does fetch to some sources at a time, and tells every failure.
+func (src *sources) each(ctx context.Context, todo []*source, fetch func(context.Context, *source) error) hcl.Diagnostics {
 	results := make([]error, len(todo))
 	var g errgroup.Group
-	g.SetLimit(p.sources.jobs())
+	g.SetLimit(src.jobs())
 	for i, s := range todo {
 		g.Go(func() error {
 			if results[i] = ctx.Err(); results[i] == nil {
-				results[i] = p.sources.fetch(ctx, s)
+				results[i] = fetch(ctx, s)
 			}
 			return nil
 		})
@@ -57,7 +90,7 @@ func (p *Plan) Fetch(ctx context.Context, addrs []string) hcl.Diagnostics {
 	if ctx.Err() != nil {
 		return interrupted(ctx)
 	}
-	diags := p.sources.takeWarnings()
+	diags := src.takeWarnings()
 	for i, err := range results {
 		if err != nil {
 			diags = append(diags, failDiag(todo[i].wares[0], err))

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -15,25 +16,33 @@ in the lock file.
 
 With --check, nothing is written: what would change is told, and the exit code is 1
 if anything would. That is for CI, where the committed lock file has to be the one
-that is used. When all is locked, it needs no network.`
+that is used. When all is locked, it needs no network.
+
+With --check --fetch, what url, git and oci wares are is also fetched again as the
+lock file pins it, and has to make the wares that the lock file names (exit code 102
+if not). Without, the ids in the lock file are believed where their wares are here.`
 
 func newLockCmd(a *app) *cobra.Command {
 	var f planFlags
-	var check bool
+	var check, fetch bool
 	cmd := &cobra.Command{
 		Use:   "lock [FILE|DIR]",
 		Short: "Resolve every ware and write the lock file",
 		Long:  lockHelp,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			f.parse(args)
-			if check {
-				return a.checkLock(cmd, &f)
+			switch {
+			case check:
+				return a.checkLock(cmd, &f, fetch)
+			case fetch:
+				return errors.New("--fetch is a part of --check")
 			}
 			return a.relock(cmd, &f)
 		},
 	}
 	f.add(cmd)
 	cmd.Flags().BoolVar(&check, "check", false, "write nothing; fail if the lock file would change")
+	cmd.Flags().BoolVar(&fetch, "fetch", false, "with --check, fetch what is locked again, and compare")
 	return cmd
 }
 
@@ -73,7 +82,7 @@ func (a *app) relock(cmd *cobra.Command, f *planFlags) error {
 }
 
 // checkLock tells what relock would change.
-func (a *app) checkLock(cmd *cobra.Command, f *planFlags) error {
+func (a *app) checkLock(cmd *cobra.Command, f *planFlags, fetch bool) error {
 	s, err := a.openSession(cmd.Context(), f)
 	if err != nil {
 		return err
@@ -85,6 +94,12 @@ func (a *app) checkLock(cmd *cobra.Command, f *planFlags) error {
 	}
 	for _, c := range changes {
 		fmt.Fprintln(a.stderr, "would lock", c)
+	}
+	if fetch {
+		err := a.diagnosePlan(s.plan.VerifyLock(cmd.Context()), s.plan.Formula.Sources)
+		if err != nil {
+			return err
+		}
 	}
 	switch len(changes) {
 	case 0:
