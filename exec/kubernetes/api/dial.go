@@ -105,9 +105,10 @@ func (c *Client) start(program []byte, socket *os.File, w Where) error {
 	defer theirs.Close()
 	c.stdin = stdin
 	var said bytes.Buffer
-	cmd := osexec.Command(fmt.Sprintf("/proc/self/fd/%d", file.Fd()), "-kubeconfig", w.Kubeconfig, "-context", w.Context, "-namespace", w.Namespace)
+	// Its number in the child: before it starts, os/exec may move a pipe to where it is here.
+	cmd := osexec.Command("/proc/self/fd/4", "-kubeconfig", w.Kubeconfig, "-context", w.Context, "-namespace", w.Namespace)
 	cmd.Args[0] = "kiln-kube"
-	cmd.Stdin, cmd.Stderr, cmd.ExtraFiles = theirs, &said, []*os.File{socket}
+	cmd.Stdin, cmd.Stderr, cmd.ExtraFiles = theirs, &said, []*os.File{socket, file}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // the terminal's keys are for kiln
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
