@@ -85,7 +85,13 @@ func (a *app) openRunners() (*runners, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &runners{config: c, registry: registry.Open(dir), opened: map[string]exec.Runner{}}, nil
+	r := &runners{config: c, registry: registry.Open(dir), opened: map[string]exec.Runner{}}
+	for _, block := range c.Runners {
+		if _, err := r.kind(block.Name); err != nil {
+			return nil, fmt.Errorf("%s, line %d: %w", block.Range.Filename, block.Range.Start.Line, err)
+		}
+	}
+	return r, nil
 }
 
 // fallback is the runner where none is named.

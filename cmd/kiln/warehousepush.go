@@ -107,7 +107,7 @@ func (a *app) place(name string) (remote.Warehouse, error) {
 		if names == nil {
 			hint = "A URL will do too. config.hcl names none."
 		}
-		return place, withHint(fmt.Errorf("there is no warehouse %q", name), hint)
+		return place, withHint(fmt.Errorf("there is no warehouse %q", warehouse.RedactURL(name)), hint)
 	}
 	place.Name, place.URL = warehouse.RedactURL(name), warehouse.RedactURL(name)
 	place.Open = func(ctx context.Context) (warehouse.Store, error) { return stores.Open(ctx, name, stores.Options{}) }
@@ -166,8 +166,10 @@ func (a *app) pullWares(ctx context.Context, name string, names []string) error 
 	return withWares(func(l *warehouse.Local) error {
 		return a.withPlaces(l, []string{name}, func(set *remote.Set, _ []remote.Warehouse) error {
 			return a.transfer(ctx, "pulling", ids, func(ctx context.Context, id warehouse.WareID, progress func(done, total int64)) error {
-				_, err := set.Fetch(ctx, id, progress)
-				return err
+				if _, err := set.Fetch(ctx, id, progress); err != nil {
+					return fmt.Errorf("pull from warehouse %s: %w", warehouse.RedactURL(name), err)
+				}
+				return nil
 			})
 		})
 	})

@@ -57,8 +57,9 @@ type (
 		Range  hcl.Range `hcl:",def_range"`
 	}
 	gcBlock struct {
-		KeepDays int    `hcl:"keep_days,optional"`
-		MaxSize  string `hcl:"max_size,optional"`
+		KeepDays *int      `hcl:"keep_days,optional"`
+		MaxSize  string    `hcl:"max_size,optional"`
+		Range    hcl.Range `hcl:",def_range"`
 	}
 	defaultsBlock struct {
 		Runner string `hcl:"runner,optional"`
@@ -94,7 +95,12 @@ func (d *decoder) config(c *Config, body hcl.Body) {
 		c.Mirrors = append(c.Mirrors, d.mirror(b))
 	}
 	if f.GC != nil {
-		c.GC = GC(*f.GC)
+		c.GC.MaxSize = f.GC.MaxSize
+		if days := f.GC.KeepDays; days != nil {
+			if c.GC.KeepDays = *days; *days < 1 {
+				d.problem(f.GC.Range, "Invalid age", "gc has keep_days = %d, want 1 or more; kiln gc --keep-days 0 removes all once.", *days)
+			}
+		}
 	}
 	if f.Defaults != nil {
 		c.Runner = f.Defaults.Runner
@@ -121,9 +127,13 @@ func (d *decoder) warehouse(b warehouseBlock) Warehouse {
 	u, err := url.Parse(b.URL)
 	switch {
 	case warehouse.RedactURL(b.URL) != b.URL:
-		d.problem(b.Range, "Secret in a file", "The URL of warehouse %q holds a password. Name where it is instead, with password_env or password_file.", b.Name)
+		// Without a range: the line that it would show may hold the password.
+		d.problem(hcl.Range{}, "Secret in a file", "%s, line %d: the URL of warehouse %q holds a password. Name where it is instead, with password_env or password_file.", b.Range.Filename, b.Range.Start.Line, b.Name)
 	case err != nil || u.Scheme == "" || u.Opaque != "":
 		d.problem(b.Range, "Invalid warehouse URL", "Warehouse %q: %q is no URL such as reapi://cache.example:9092 or ca+https://example.org/wares.", b.Name, b.URL)
+	}
+	if b.TokenEnv != "" && b.TokenFile != "" || b.PasswordEnv != "" && b.PasswordFile != "" {
+		d.problem(b.Range, "Secret in two places", "Warehouse %q names both the environment and a file for one secret. Leave one out.", b.Name)
 	}
 	if (w.CertFile == "") != (w.KeyFile == "") {
 		d.problem(b.Range, "Half a client certificate", "Warehouse %q needs both cert_file and key_file, or neither.", b.Name)

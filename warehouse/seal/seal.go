@@ -148,7 +148,7 @@ func Open(sealed []byte, key warehouse.StepKey, trusted map[Key]bool) (*warehous
 		return nil, untrusted("%v", err)
 	}
 	if !trusted[by] {
-		return nil, untrusted("it was signed by %s, whose memos are not trusted here", by)
+		return nil, untrusted("it was signed by %s, whose memos are not trusted here (kiln key trust changes that)", by)
 	}
 	if !ed25519.Verify(by.bytes[:], append([]byte(context), e.Memo...), e.Signature) {
 		return nil, untrusted("its signature by %s is wrong", by)
