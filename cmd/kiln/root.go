@@ -69,7 +69,27 @@ func newRootCmd(a *app) *cobra.Command {
 	for _, verb := range verbs {
 		root.AddCommand(verb(a))
 	}
+	hintUsage(root)
 	return root
+}
+
+// hintUsage makes every command below cmd say what it takes when it is given something
+// else: cobra only counts.
+func hintUsage(cmd *cobra.Command) {
+	for _, c := range cmd.Commands() {
+		hintUsage(c)
+		check := c.Args
+		if check == nil {
+			continue
+		}
+		c.Args = func(c *cobra.Command, args []string) error {
+			err := check(c, args)
+			if err == nil || errors.As(err, new(*hintError)) {
+				return err
+			}
+			return withHint(err, "Usage: "+c.UseLine())
+		}
+	}
 }
 
 // runGroup is the RunE of a command that only holds others: without arguments
