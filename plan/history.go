@@ -74,7 +74,8 @@ func (h *History) memoPath() string { return strings.TrimSuffix(h.path, ".json")
 // Save remembers the steps that have ended well: done is false for the others, of
 // which what was known before is kept. Steps that the formula does not have now are
 // forgotten. Nothing is written when nothing changed. memos are those of the steps;
-// a later Explain reads them faster for it.
+// a later Explain reads them faster for it. If that cannot be written, what is returned
+// beside the error is right nevertheless; it has no Digest if the steps have no keys.
 func (h *History) Save(p *Plan, memos *warehouse.Memos, outputs OutputFunc, done func(*Step) bool) (Saved, error) {
 	resolved := make([]Resolved, 0, len(p.Steps))
 	digest := sha256.New()

@@ -56,6 +56,9 @@ func (a *app) catalogAdd(ctx context.Context, f *catalogAddFlags, name, what str
 	if err != nil {
 		return err
 	}
+	if err := noPassword(append([]string{what}, f.at...)...); err != nil {
+		return err
+	}
 	c, err := catalogFor(f.catalog, ref.Module)
 	if err != nil {
 		return err
@@ -76,6 +79,18 @@ func (a *app) catalogAdd(ctx context.Context, f *catalogAddFlags, name, what str
 		return err
 	}
 	fmt.Fprintf(a.stdout, "%s = %s\n", ref, id)
+	return nil
+}
+
+// noPassword refuses addresses that everybody who reads the catalog would learn a
+// password from.
+func noPassword(addresses ...string) error {
+	for _, addr := range addresses {
+		if strings.Contains(addr, "://") && warehouse.RedactURL(addr) != addr {
+			return withHint(fmt.Errorf("%s holds a password, and catalogs are for everybody", warehouse.RedactURL(addr)),
+				"Give the address without it; of a warehouse, config.hcl can name where the password is (password_env).")
+		}
+	}
 	return nil
 }
 
@@ -296,7 +311,7 @@ func (a *app) runInside(ctx context.Context, f *runFlags, tale *story) (map[stri
 	if err != nil {
 		return nil, nil, runError(result, err)
 	}
-	if err := s.remember(result); err != nil {
+	if err := s.remember(a, result); err != nil {
 		return nil, nil, err
 	}
 	var order []string

@@ -39,9 +39,6 @@ func (a *app) catalogBundle(f *formulaFlags) error {
 		return err
 	}
 	to := workspace.Catalog{Dir: filepath.Join(loaded.Dir, ".warpforge", "catalog")}
-	if err := os.MkdirAll(to.Dir, 0o755); err != nil {
-		return fmt.Errorf("make catalog: %w", err)
-	}
 	seen := map[string]bool{}
 	for todo := catalogRefs(loaded); len(todo) > 0; todo = todo[1:] {
 		if seen[todo[0]] {
@@ -67,6 +64,9 @@ func (a *app) bundle(to workspace.Catalog, set workspace.Set, text string) ([]st
 		m, err := item.Catalog.Module(item.Ref.Module)
 		if err != nil {
 			return nil, err
+		}
+		if err := os.MkdirAll(to.Dir, 0o755); err != nil {
+			return nil, fmt.Errorf("make catalog: %w", err)
 		}
 		if err := to.Copy(m, m.Release(item.Ref.Release)); err != nil {
 			return nil, err
@@ -108,6 +108,9 @@ is a name of config.hcl or a URL; other people must be able to read it at that U
 }
 
 func (a *app) catalogMirror(ctx context.Context, name string, refs []string) error {
+	if err := noPassword(name); err != nil {
+		return err
+	}
 	if len(refs) == 0 {
 		refs = []string{""}
 	}

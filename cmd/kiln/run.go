@@ -126,7 +126,7 @@ func (a *app) run(ctx context.Context, f *runFlags) error {
 			s.tellFormulaIDs(a, result)
 		}
 	}
-	if saveErr := s.remember(result); err == nil && saveErr != nil {
+	if saveErr := s.remember(a, result); err == nil && saveErr != nil {
 		err = saveErr
 	}
 	var images map[string]warehouse.WareID
@@ -150,14 +150,18 @@ func (a *app) run(ctx context.Context, f *runFlags) error {
 }
 
 // remember keeps what the steps that ended were made of, for kiln plan to explain, and
-// that they were used, for kiln gc to keep.
-func (s *session) remember(r exec.Result) error {
+// that they were used, for kiln gc to keep. The former is a cache: where it cannot be
+// written, that is a warning.
+func (s *session) remember(a *app, r exec.Result) error {
 	saved, err := s.history.Save(s.plan, s.memos, plan.MadeBy(r.Steps), func(st *plan.Step) bool {
 		_, ok := r.Steps[st.Addr]
 		return ok
 	})
-	if err != nil {
+	switch {
+	case err != nil && saved.Digest == "":
 		return err
+	case err != nil:
+		fmt.Fprintln(a.stderr, "warning:", err)
 	}
 	return s.noteUse(saved)
 }
