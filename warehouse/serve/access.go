@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/kilnbuild/kiln/internal/loopback"
 )
@@ -33,6 +34,14 @@ func readAccess(o Options) (*access, error) {
 		a.tls, err = readTLS(o)
 	}
 	return a, err
+}
+
+// ends returns until when the server's certificate is good; zero without one.
+func (a *access) ends() time.Time {
+	if a.tls == nil || a.tls.Certificates[0].Leaf == nil {
+		return time.Time{}
+	}
+	return a.tls.Certificates[0].Leaf.NotAfter
 }
 
 func readTLS(o Options) (*tls.Config, error) {

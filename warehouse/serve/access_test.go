@@ -204,9 +204,24 @@ func TestRebinding(t *testing.T) {
 
 // An authority signs certificates.
 type authority struct {
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-	file string
+	cert    *x509.Certificate
+	key     *ecdsa.PrivateKey
+	file    string
+	expired bool // what it signs is too old
+}
+
+func TestExpired(t *testing.T) {
+	ca := newAuthority(t)
+	for _, ca.expired = range []bool{false, true} {
+		var lines []string
+		cert, key := ca.files(t, "server")
+		s, err := New(Options{Dir: t.TempDir(), MaxBytes: 1 << 20, Cert: cert, Key: key, Log: func(line string) { lines = append(lines, line) }})
+		must(t, err)
+		must(t, s.Close())
+		if told := strings.Contains(strings.Join(lines, "\n"), "certificate has expired"); told != ca.expired {
+			t.Errorf("expired %t: told %q", ca.expired, lines)
+		}
+	}
 }
 
 func newAuthority(t testing.TB) *authority {
@@ -229,7 +244,10 @@ func (a *authority) sign(t testing.TB, c *x509.Certificate) (*x509.Certificate, 
 		parent, signer = c, key
 	}
 	c.SerialNumber = big.NewInt(time.Now().UnixNano())
-	c.NotBefore, c.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
+	c.NotBefore, c.NotAfter = time.Now().Add(-2*time.Hour), time.Now().Add(time.Hour)
+	if a.expired {
+		c.NotAfter = time.Now().Add(-time.Hour)
+	}
 	der, err := x509.CreateCertificate(rand.Reader, c, parent, &key.PublicKey, signer)
 	must(t, err)
 	cert, err := x509.ParseCertificate(der)

@@ -187,6 +187,9 @@ func (s *Server) Reload() error {
 	a, err := readAccess(s.o)
 	if err == nil {
 		s.access.Store(a)
+		if end := a.ends(); !end.IsZero() && time.Now().After(end) {
+			s.log.printf("the server's certificate has expired on %s: clients will not believe it", end.UTC().Format(time.DateOnly))
+		}
 	}
 	return err
 }
