@@ -244,7 +244,7 @@ func TestEngineFormula(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { warehouse.RemoveTree(dir) })
-	if err := os.CopyFS(filepath.Join(dir, "formula"), os.DirFS("testdata/same")); err != nil {
+	if err := os.CopyFS(filepath.Join(dir, "formula"), os.DirFS("../testdata/same")); err != nil {
 		t.Fatal(err)
 	}
 	kiln := func(runner, home string) (stdout, stderr string) {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/kilnbuild/kiln/internal/testenv"
 	"github.com/kilnbuild/kiln/warehouse"
 )
 
@@ -89,22 +90,34 @@ output "one" { value = step.one.tree }
 output "sum" { value = step.all.sum }
 `
 
-// TestSameWares: one formula gives the same ware ids on every runner.
+// TestSameWares: one formula gives the same ware ids on every runner, also one that
+// compiles C.
 func TestSameWares(t *testing.T) {
-	k := newKiln(t)
-	path := filepath.Join(k.dir, "formula", "kiln.hcl")
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, []byte(formula), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	want := k.run("container", "run", filepath.Dir(path))
-	for _, runner := range []string{"kubernetes", "kueue"} {
-		got := k.run(runner, "run", "--runner", runner, filepath.Dir(path))
-		t.Logf("%s:\n%s", runner, got)
-		if got != want {
-			t.Errorf("on %s %s, in a container %s", runner, got, want)
-		}
+	for _, tt := range []struct{ name, dir string }{{"toolbox", ""}, {"gcc", "../testdata/same"}} {
+		t.Run(tt.name, func(t *testing.T) {
+			k := newKiln(t)
+			dir := filepath.Join(k.dir, "formula")
+			if err := os.MkdirAll(dir, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if tt.dir == "" {
+				if err := os.WriteFile(filepath.Join(dir, "kiln.hcl"), []byte(formula), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			} else {
+				testenv.Tool(t, "gcc", "apt-get install gcc")
+				if err := os.CopyFS(dir, os.DirFS(tt.dir)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want := k.run("container", "run", dir)
+			for _, runner := range []string{"kubernetes", "kueue"} {
+				got := k.run(runner, "run", "--runner", runner, dir)
+				t.Logf("%s:\n%s", runner, got)
+				if got != want {
+					t.Errorf("on %s %s, in a container %s", runner, got, want)
+				}
+			}
+		})
 	}
 }
