@@ -20,7 +20,8 @@ import (
 )
 
 const execHelp = `Run one command on a runner and wait for it. Its output is kiln's, and so is its exit
-code; 125 says that it did not come to that, and why is on stderr.
+code; 124 says that its time was up, 125 that it did not come to running it, and why is
+on stderr.
 
 The command runs in the root ware, the builtin toolbox unless --root or --image says
 otherwise, without a network unless --network, with the environment of a step and
