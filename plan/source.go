@@ -77,6 +77,9 @@ func failDiag(w *formula.Ware, err error) *hcl.Diagnostic {
 		hint = " If it is right that it holds so much, say with sha256 which bytes are meant."
 	case errors.Is(err, warehouse.ErrMissing), errors.Is(err, ErrUnavailable):
 		summary = "Ware unavailable"
+		if w.Source.Kind == formula.SourceCatalog {
+			hint = " If its release has a replay, kiln run --recursive makes it."
+		}
 	}
 	return wareDiag(w, summary, w.Addr+": "+err.Error()+"."+hint, err)
 }
