@@ -256,14 +256,22 @@ func (r *run) remembered(st *state) *warehouse.Memo {
 	if r.Force || st.anew || !plan.Hermetic(st.Step.Step) {
 		return nil
 	}
-	o := plan.ExplainOptions{Warehouse: r.Warehouse, Memos: r.Memos, Shared: r.Shared}
-	memo, _ := plan.Remembered(&st.resolved, o)
+	memo := r.memoOf(st)
 	// What is remembered when a run begins was held by who began it, as far as it is
 	// needed; of what is not, it does not matter when it goes.
 	if memo == nil || !r.begun || r.Warehouse.Hold(slices.Collect(maps.Values(memo.Outputs))...) == nil {
 		return memo
 	}
-	memo, _ = plan.Remembered(&st.resolved, o) // some are not here, or not any more
+	return r.memoOf(st) // some are not here, or not any more
+}
+
+// memoOf returns the memo of a step that holds, or nil.
+func (r *run) memoOf(st *state) *warehouse.Memo {
+	o := plan.ExplainOptions{Warehouse: r.Warehouse, Memos: r.Memos, Shared: r.Shared}
+	memo, _ := plan.Remembered(&st.resolved, o)
+	if memo == nil && st.known != nil && plan.Holds(&st.resolved, st.known, o) {
+		return st.known // it may not be with the local ones yet
+	}
 	return memo
 }
 

@@ -197,6 +197,14 @@ func Remembered(r *Resolved, o ExplainOptions) (*warehouse.Memo, Reason) {
 	return o.remembered(r, nil)
 }
 
+// Holds reports whether a memo of the step's key makes running it needless.
+func Holds(r *Resolved, memo *warehouse.Memo, o ExplainOptions) bool {
+	if o.Shared == nil {
+		o.Shared = Alone{}
+	}
+	return o.holds(r, memo) == nil
+}
+
 func (o *ExplainOptions) remembered(r *Resolved, cache memoCache) (*warehouse.Memo, Reason) {
 	memo, err := cache.get(o.Memos, r.Key)
 	if err != nil {

@@ -12,7 +12,8 @@ import (
 type Shared interface {
 	// Any reports whether there is one to ask.
 	Any() bool
-	// Memo returns the memo of a step's key that is to be believed, or nil.
+	// Memo returns the memo of a step's key that is to be believed, or nil. Asked again
+	// it says the same at once.
 	Memo(ctx context.Context, key warehouse.StepKey) *warehouse.Memo
 	// Reaches reports whether the wares of a memo from elsewhere may be had there.
 	Reaches(memo *warehouse.Memo) bool

@@ -153,6 +153,7 @@ func (a *app) run(ctx context.Context, f *runFlags) error {
 // that they were used, for kiln gc to keep. The former is a cache: where it cannot be
 // written, that is a warning.
 func (s *session) remember(a *app, r exec.Result) error {
+	s.shared.Flush()
 	saved, err := s.history.Save(s.plan, s.memos, plan.MadeBy(r.Steps), func(st *plan.Step) bool {
 		_, ok := r.Steps[st.Addr]
 		return ok

@@ -51,6 +51,12 @@ func start(t testing.TB, auth bool) (addr string) {
 func startAt(t testing.TB, auth bool) (dir, addr string) {
 	t.Helper()
 	alone(t)
+	return startBeside(t, auth)
+}
+
+// startBeside is startAt in a test that may run beside others.
+func startBeside(t testing.TB, auth bool) (dir, addr string) {
+	t.Helper()
 	testenv.Tool(t, "docker-registry", "apt-get install docker-registry")
 	dir = t.TempDir()
 	addr, stop, err := ocitest.Start(dir, auth)

@@ -4,9 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
-	"sync/atomic"
 	"testing"
 
 	"github.com/kilnbuild/kiln/warehouse"
@@ -17,11 +15,12 @@ import (
 // TestStore runs the suite against a real registry; each test has a repository of its own.
 // What it damages are the registry's files.
 func TestStore(t *testing.T) {
-	dir, addr := startAt(t, false)
-	proxy := refusing(t, addr)
-	var places atomic.Int64
+	alone(t)
 	warehousetest.Run(t, func(t testing.TB) warehousetest.Place {
-		repo := "place/p" + strconv.FormatInt(places.Add(1), 10)
+		// A registry keeps a blob once, whatever the repository: edits would be felt elsewhere.
+		dir, addr := startBeside(t, false)
+		proxy := refusing(t, addr)
+		const repo = "place/wares"
 		openAt := func(addr string, o Options) func(t testing.TB) warehouse.Store {
 			return func(t testing.TB) warehouse.Store {
 				r, err := Open(t.Context(), "oci://"+addr+"/"+repo, o)

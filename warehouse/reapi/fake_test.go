@@ -43,6 +43,25 @@ type fake struct {
 
 const fakePiece = 64 << 10
 
+// hooks is what of a fake a test changes while calls are under way.
+type hooks struct {
+	piece  func(method string, sent int64, data []byte) ([]byte, error)
+	mangle func(*remote.BlobRead)
+}
+
+func (f *fake) hooks() hooks {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return hooks{f.piece, f.mangle}
+}
+
+// hook changes them.
+func (f *fake) hook(h hooks) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.piece, f.mangle = h.piece, h.mangle
+}
+
 func newFake(t testing.TB) *fake {
 	f := &fake{
 		blobs: map[remote.Digest][]byte{}, results: map[remote.Digest][]byte{}, calls: map[string]int{}, uploads: map[string][]byte{},
@@ -188,8 +207,8 @@ func (f *fake) batchRead(_ context.Context, r *remote.BatchReadBlobsRequest) (*r
 		} else if len(r.Acceptable) > 0 {
 			one.Data, one.Compressor = zip(b), remote.Zstd
 		}
-		if f.mangle != nil {
-			f.mangle(&one)
+		if mangle := f.hooks().mangle; mangle != nil {
+			mangle(&one)
 		}
 		resp.Blobs = append(resp.Blobs, one)
 	}
@@ -264,8 +283,8 @@ func (f *fake) read(_ context.Context, call *grpc.ServerCall) error {
 	for sent := int64(0); len(b) > 0; {
 		p := b[:min(len(b), fakePiece)]
 		b = b[len(p):]
-		if f.piece != nil {
-			if p, err = f.piece("Read", sent, p); err != nil {
+		if piece := f.hooks().piece; piece != nil {
+			if p, err = piece("Read", sent, p); err != nil {
 				if err == io.EOF {
 					return nil
 				}
@@ -305,8 +324,8 @@ func (f *fake) write(_ context.Context, call *grpc.ServerCall) error {
 		f.mu.Lock()
 		f.uploads[resource] = data
 		f.mu.Unlock()
-		if f.piece != nil {
-			if _, err := f.piece("Write", int64(len(data)), r.Data); err != nil {
+		if piece := f.hooks().piece; piece != nil {
+			if _, err := piece("Write", int64(len(data)), r.Data); err != nil {
 				return err
 			}
 		}

@@ -126,22 +126,19 @@ func TestLiesAboutCompression(t *testing.T) {
 	}
 	bomb := zip(make([]byte, 256<<20))
 	for name, data := range map[string][]byte{"garbage": []byte("garbage"), "nothing": nil, "bomb": bomb, "cut off": bomb[:len(bomb)/2]} {
-		f.mangle = func(b *remote.BlobRead) { b.Data, b.Compressor = data, remote.Zstd }
+		f.hook(hooks{mangle: func(b *remote.BlobRead) { b.Data, b.Compressor = data, remote.Zstd }})
 		is(t, get(t, s, rec.ID, ""), warehouse.ErrMismatch)
-		f.mangle = nil
-		sent := false
-		f.piece = func(_ string, n int64, _ []byte) ([]byte, error) {
-			if n > 0 || sent {
+		f.hook(hooks{piece: func(_ string, n int64, _ []byte) ([]byte, error) {
+			if n > 0 {
 				return nil, io.EOF
 			}
 			return data[:min(len(data), 1<<20)], nil
-		}
+		}})
 		if err := get(t, s, large.ID, ""); !errors.Is(err, warehouse.ErrMismatch) {
 			t.Errorf("%s as a stream: %v", name, err)
 		}
-		f.piece = nil
 	}
-	f.mangle = func(b *remote.BlobRead) { b.Compressor = 7 }
+	f.hook(hooks{mangle: func(b *remote.BlobRead) { b.Compressor = 7 }})
 	is(t, get(t, s, rec.ID, ""), warehouse.ErrMismatch)
 }
 
@@ -636,7 +633,7 @@ func TestPartsStay(t *testing.T) {
 		}
 	}})
 	is(t, err, warehouse.ErrMissing)
-	f.mangle = nil
+	f.hook(hooks{})
 	parts, _ := filepath.Glob(cache + "/*.part")
 	if len(parts) != 1 {
 		t.Fatalf("left %v", parts)

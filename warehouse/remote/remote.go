@@ -55,8 +55,12 @@ type Set struct {
 	warned   sync.Map // texts
 	trees    sync.Map // tree id by ware id, of other packtypes: what signed memos say
 
+	found     sync.Map // memos by step key
 	nothing   sync.Map // step keys that no warehouse has a memo of
 	forgotten sync.Map // step keys whose memos count no more
+
+	keeping sync.WaitGroup // memos that are being written
+	queue   chan *warehouse.Memo
 }
 
 // member is a warehouse and what has become of it.
@@ -70,18 +74,23 @@ type member struct {
 
 // New makes a Set. The caller closes it. It opens nothing yet.
 func New(o Options) *Set {
-	s := &Set{o: o}
+	s := &Set{o: o, queue: make(chan *warehouse.Memo, 64)}
+	if o.Memos != nil {
+		go s.keep()
+	}
 	for _, w := range o.Warehouses {
 		s.members = append(s.members, &member{Warehouse: w})
 	}
 	return s
 }
 
-// Close closes what was opened.
+// Close closes what was opened. Nobody may ask any more.
 func (s *Set) Close() error {
 	if s == nil {
 		return nil
 	}
+	s.Flush()
+	close(s.queue)
 	var err error
 	for _, m := range s.members {
 		if m.store != nil {
@@ -209,13 +218,16 @@ func (s *Set) checkTree(rec warehouse.Record) error {
 }
 
 // Memo asks the warehouses for the memo of a step key, and keeps it with the local
-// memos. It is nil if none has one that is to be believed.
+// memos, by the time that Flush returns. It is nil if none has one that is to be believed.
 func (s *Set) Memo(ctx context.Context, key warehouse.StepKey) *warehouse.Memo {
 	if s == nil {
 		return nil
 	}
 	if _, known := s.nothing.Load(key); known || s.isForgotten(key) {
 		return nil
+	}
+	if memo, known := s.found.Load(key); known {
+		return memo.(*warehouse.Memo)
 	}
 	for _, m := range s.members {
 		if !m.Memos || !m.Read {
@@ -243,10 +255,10 @@ func (s *Set) Memo(ctx context.Context, key warehouse.StepKey) *warehouse.Memo {
 		}
 		memo.Origin = m.URL
 		s.learn(memo)
+		s.found.Store(key, memo)
 		if s.o.Memos != nil {
-			if err := s.o.Memos.Put(*memo); err != nil {
-				s.warn("%v", err)
-			}
+			s.keeping.Add(1)
+			s.queue <- memo
 		}
 		return memo
 	}
@@ -254,6 +266,24 @@ func (s *Set) Memo(ctx context.Context, key warehouse.StepKey) *warehouse.Memo {
 		s.nothing.Store(key, true)
 	}
 	return nil
+}
+
+// keep writes memos that were found with the local ones: behind the back of who asked,
+// since in a chain of steps each key waits for the memo before.
+func (s *Set) keep() {
+	for memo := range s.queue {
+		if err := s.o.Memos.Put(*memo); err != nil {
+			s.warn("%v", err)
+		}
+		s.keeping.Done()
+	}
+}
+
+// Flush returns when all memos that were found are with the local ones.
+func (s *Set) Flush() {
+	if s != nil {
+		s.keeping.Wait()
+	}
 }
 
 // Forget makes memos of a step key count no more: what they name cannot be had.

@@ -125,6 +125,7 @@ func TestShare(t *testing.T) {
 	if memo == nil || memo.Outputs["out"] != id || memo.Origin != "ca+file://"+dir {
 		t.Fatalf("memo %+v, warned %v", memo, two.warned)
 	}
+	two.Flush()
 	if kept, err := two.memos.Get(made.Memo.Key); err != nil || kept.Origin != memo.Origin {
 		t.Errorf("kept %+v, %v", kept, err)
 	}
