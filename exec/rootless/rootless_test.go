@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/kilnbuild/kiln/exec"
 	"github.com/kilnbuild/kiln/exec/container"
@@ -53,7 +54,7 @@ func TestMain(m *testing.M) {
 }
 
 func TestContainer(t *testing.T) {
-	dir := t.TempDir()
+	dir := scratch(t)
 	wares, err := warehouse.OpenLocal(filepath.Join(dir, "warehouse"))
 	if err != nil {
 		t.Fatal(err)
@@ -86,4 +87,25 @@ func TestContainer(t *testing.T) {
 	}
 	exectest.Run(t, e)
 	exectest.RunSupervised(t, e)
+}
+
+// scratch is t.TempDir where the supervisors of runs that were killed may still be
+// taking their things away when the test ends.
+func scratch(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "rootless-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		var err error
+		for range 100 {
+			if err = warehouse.RemoveTree(dir); err == nil {
+				return
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+		t.Error(err)
+	})
+	return dir
 }

@@ -109,6 +109,8 @@ func (h *helper) start(args []string) (pid int, err error) {
 	attr := &syscall.ProcAttr{Dir: dir, Env: h.Spec.Env, Files: files, Sys: &syscall.SysProcAttr{Setsid: true}}
 	if os.Geteuid() == 0 {
 		attr.Sys.Credential = &syscall.Credential{Uid: uint32(h.uid), Gid: uint32(h.gid)}
+		// In a user namespace of one group there is none to give up, and it may not be tried.
+		attr.Sys.Credential.NoSetGroups = errors.Is(syscall.Setgroups(nil), unix.EPERM)
 	}
 	said := error(unix.ENOENT)
 	for _, path := range candidates(args[0], h.Spec.Env) {

@@ -136,7 +136,11 @@ func (o *order) become() report {
 	if os.Geteuid() == 0 {
 		// Of this thread only, and in this order.
 		for _, call := range [][3]uintptr{{unix.SYS_SETGROUPS, 0, 0}, {unix.SYS_SETGID, uintptr(o.GID), 0}, {unix.SYS_SETUID, uintptr(o.UID), 0}} {
-			if _, _, errno := unix.RawSyscall(call[0], call[1], call[2], 0); errno != 0 {
+			_, _, errno := unix.RawSyscall(call[0], call[1], call[2], 0)
+			if errno == unix.EPERM && call[0] == unix.SYS_SETGROUPS {
+				continue // a user namespace of one group: there is none to give up
+			}
+			if errno != 0 {
 				return failed("change the user", errno)
 			}
 		}
