@@ -55,6 +55,25 @@ func (f *fake) hooks() hooks {
 	return hooks{f.piece, f.mangle}
 }
 
+// get, set and drop are for tests that change what it has while calls are under way.
+func (f *fake) get(d remote.Digest) []byte {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.blobs[d]
+}
+
+func (f *fake) set(d remote.Digest, data []byte) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.blobs[d] = data
+}
+
+func (f *fake) drop(d remote.Digest) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.blobs, d)
+}
+
 // hook changes them.
 func (f *fake) hook(h hooks) {
 	f.mu.Lock()

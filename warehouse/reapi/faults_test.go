@@ -397,16 +397,16 @@ func TestForeignTree(t *testing.T) {
 		must(t, err)
 		for d := range fileset.Messages() {
 			at := remote.Digest{Hash: d.SHA256, Size: d.Size}
-			data := f.blobs[at]
-			delete(f.blobs, at)
+			data := f.get(at)
+			f.drop(at)
 			check(false)
-			f.blobs[at] = data
+			f.set(at, data)
 		}
 		for d, data := range f.blobs {
 			if d.Size == 20_000 {
-				delete(f.blobs, d)
+				f.drop(d)
 				check(false)
-				f.blobs[d] = data
+				f.set(d, data)
 			}
 		}
 		check(true)
