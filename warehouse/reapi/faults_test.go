@@ -299,14 +299,14 @@ func TestLost(t *testing.T) {
 		}
 	}
 	for _, d := range []remote.Digest{small, large} {
-		data := f.blobs[d]
-		delete(f.blobs, d)
+		data := f.get(d)
+		f.drop(d)
 		err := get(t, s, rec.ID, "")
 		is(t, err, warehouse.ErrMissing)
 		if !strings.Contains(err.Error(), d.Hash) || !strings.Contains(err.Error(), `/f`) {
 			t.Errorf("the error names not what is missing: %v", err)
 		}
-		f.blobs[d] = data
+		f.set(d, data)
 	}
 
 	f.strict = true
