@@ -43,12 +43,17 @@ func newKeyCmd(a *app) *cobra.Command {
 	return cmd
 }
 
-func (a *app) keyNew([]string) error {
+// keyPath returns where this person's key lies, or would.
+func (a *app) keyPath() (string, error) {
 	c, err := a.configuration()
 	if err != nil {
-		return err
+		return "", err
 	}
-	path, err := secretPath(c)
+	return secretPath(c)
+}
+
+func (a *app) keyNew([]string) error {
+	path, err := a.keyPath()
 	if err != nil {
 		return err
 	}
@@ -69,11 +74,7 @@ func (a *app) keyNew([]string) error {
 }
 
 func (a *app) keyShow([]string) error {
-	c, err := a.configuration()
-	if err != nil {
-		return err
-	}
-	path, err := secretPath(c)
+	path, err := a.keyPath()
 	if err != nil {
 		return err
 	}
