@@ -61,6 +61,7 @@ type Set struct {
 
 	keeping sync.WaitGroup // memos that are being written
 	queue   chan *warehouse.Memo
+	closed  chan struct{}
 }
 
 // member is a warehouse and what has become of it.
@@ -74,7 +75,7 @@ type member struct {
 
 // New makes a Set. The caller closes it. It opens nothing yet.
 func New(o Options) *Set {
-	s := &Set{o: o, queue: make(chan *warehouse.Memo, 64)}
+	s := &Set{o: o, queue: make(chan *warehouse.Memo, 64), closed: make(chan struct{})}
 	if o.Memos != nil {
 		go s.keep()
 	}
@@ -84,13 +85,14 @@ func New(o Options) *Set {
 	return s
 }
 
-// Close closes what was opened. Nobody may ask any more.
+// Close closes what was opened. What is still being asked gets an answer that nobody
+// keeps.
 func (s *Set) Close() error {
 	if s == nil {
 		return nil
 	}
 	s.Flush()
-	close(s.queue)
+	close(s.closed)
 	var err error
 	for _, m := range s.members {
 		if m.store != nil {
@@ -258,7 +260,11 @@ func (s *Set) Memo(ctx context.Context, key warehouse.StepKey) *warehouse.Memo {
 		s.found.Store(key, memo)
 		if s.o.Memos != nil {
 			s.keeping.Add(1)
-			s.queue <- memo
+			select {
+			case s.queue <- memo:
+			case <-s.closed: // the run was over before the answer came
+				s.keeping.Done()
+			}
 		}
 		return memo
 	}
@@ -271,11 +277,16 @@ func (s *Set) Memo(ctx context.Context, key warehouse.StepKey) *warehouse.Memo {
 // keep writes memos that were found with the local ones: behind the back of who asked,
 // since in a chain of steps each key waits for the memo before.
 func (s *Set) keep() {
-	for memo := range s.queue {
-		if err := s.o.Memos.Put(*memo); err != nil {
-			s.warn("%v", err)
+	for {
+		select {
+		case memo := <-s.queue:
+			if err := s.o.Memos.Put(*memo); err != nil {
+				s.warn("%v", err)
+			}
+			s.keeping.Done()
+		case <-s.closed:
+			return
 		}
-		s.keeping.Done()
 	}
 }
 

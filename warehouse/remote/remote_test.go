@@ -285,3 +285,39 @@ func TestTogether(t *testing.T) {
 		t.Errorf("cancelled: %v, warned %v", err, three.warned)
 	}
 }
+
+// TestAskedTooLong: a run may be over, and its Set closed, before an answer comes.
+func TestAskedTooLong(t *testing.T) {
+	secret, dir := newSecret(t), t.TempDir()
+	one := newTeam(t, secret, []string{dir}, nil)
+	made := one.made("a", one.ware("made"))
+	if err := one.push(made); err != nil {
+		t.Fatal(err)
+	}
+	var two *team
+	two = newTeam(t, secret, []string{dir}, func(_ int, w *Warehouse) {
+		open := w.Open
+		w.Open = func(ctx context.Context) (warehouse.Store, error) {
+			store, err := open(ctx)
+			return &closing{Store: store, set: two}, err
+		}
+	})
+	if memo := two.Memo(t.Context(), made.Memo.Key); memo == nil {
+		t.Error("no answer")
+	}
+	two.Set = nil // closed already
+}
+
+// closing closes its Set while it is asked.
+type closing struct {
+	warehouse.Store
+	set *team
+}
+
+func (c *closing) Memo(ctx context.Context, key warehouse.StepKey) ([]byte, error) {
+	sealed, err := c.Store.Memo(ctx, key)
+	if err := c.set.Set.Close(); err != nil {
+		return nil, err
+	}
+	return sealed, err
+}
