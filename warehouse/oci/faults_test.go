@@ -157,6 +157,35 @@ func TestElsewhere(t *testing.T) {
 	}
 }
 
+// TestBlobGone has a registry lose sight of a blob that a manifest names.
+func TestBlobGone(t *testing.T) {
+	addr := start(t, false)
+	for name, gone := range map[string]int32{"once": 1, "for good": 100} {
+		var asked atomic.Int32
+		before := proxy(t, addr, func(w http.ResponseWriter, r *http.Request) bool {
+			if r.Method != http.MethodPut || !strings.Contains(r.URL.Path, "/manifests/") || asked.Add(1) > gone {
+				return false
+			}
+			w.WriteHeader(http.StatusBadRequest)
+			io.WriteString(w, `{"errors":[{"code":"DIGEST_INVALID"},{"code":"MANIFEST_BLOB_UNKNOWN","message":"blob unknown"}]}`)
+			return true
+		})
+		r := open(t, "oci://"+before+"/gone/wares", Options{})
+		data := zstd(1000)
+		err := r.Put(t.Context(), ware, bytes.NewReader(data), int64(len(data)))
+		if gone > 1 {
+			if err == nil || asked.Load() != 5 || strings.Count(err.Error(), "blob unknown") != 1 || !strings.Contains(err.Error(), "repository gone/wares, tag tree-0123") {
+				t.Errorf("%s: %v after %d requests", name, err, asked.Load())
+			}
+			continue
+		}
+		must(t, err)
+		if got, _ := read(t, r, ware, 0, ""); !bytes.Equal(got, data) {
+			t.Errorf("%s: read %d bytes", name, len(got))
+		}
+	}
+}
+
 // TestLogin finds credentials where docker keeps them, and in its helpers.
 func TestLogin(t *testing.T) {
 	addr := start(t, true)

@@ -8,8 +8,10 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -29,22 +31,39 @@ func (r *Repository) Put(ctx context.Context, name string, body io.ReaderAt, siz
 	}
 	ext := ""
 	blob.MediaType, ext = form(name, body)
-	if err := r.putBlob(ctx, blob, body); err != nil {
-		return err
-	}
-	if err := r.putBlob(ctx, v1.DescriptorEmptyJSON, bytes.NewReader(v1.DescriptorEmptyJSON.Data)); err != nil {
-		return err
-	}
 	data, err := manifest(name, tag, ext, blob)
 	if err != nil {
 		return err
 	}
-	resp, err := r.send(ctx, request{method: http.MethodPut, at: "manifests/" + tag, what: "tag " + tag, write: true,
-		header: http.Header{"Content-Type": {v1.MediaTypeImageManifest}}, body: section(bytes.NewReader(data), int64(len(data)))}, http.StatusCreated, http.StatusOK)
-	if err != nil {
-		return err
-	}
-	return resp.Body.Close()
+	q := request{method: http.MethodPut, at: "manifests/" + tag, what: "tag " + tag, write: true,
+		header: http.Header{"Content-Type": {v1.MediaTypeImageManifest}}, body: section(bytes.NewReader(data), int64(len(data)))}
+	return r.o.Retry.Do(ctx, func() error {
+		if err := r.putBlob(ctx, blob, body); err != nil {
+			return retry.Final(err)
+		}
+		if err := r.putBlob(ctx, v1.DescriptorEmptyJSON, bytes.NewReader(v1.DescriptorEmptyJSON.Data)); err != nil {
+			return retry.Final(err)
+		}
+		resp, err := r.once(ctx, q, []int{http.StatusCreated, http.StatusOK})
+		switch {
+		case err == nil:
+			return resp.Body.Close()
+		case blobGone(err):
+			return r.explain(ctx, q, err)
+		}
+		return retry.As(err, r.explain(ctx, q, err))
+	})
+}
+
+// blobGone reports whether a manifest was refused since the registry does not see a blob
+// that it names. Put again, with its blobs, it may be taken: docker's registry loses sight
+// of a blob for a moment while another client pushes it too, and one that collects garbage
+// may just have removed it.
+func blobGone(err error) bool {
+	answer := answerOf(err)
+	return answer != nil && slices.ContainsFunc(answer.Errors, func(d transport.Diagnostic) bool {
+		return d.Code == transport.ManifestBlobUnknownErrorCode
+	})
 }
 
 func section(body io.ReaderAt, size int64) *io.SectionReader {
