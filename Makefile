@@ -116,6 +116,7 @@ steps: build
 	@cmd/kiln/testdata/bench/steps.sh bin/kiln chain 50 busybox
 	@cmd/kiln/testdata/bench/steps.sh bin/kiln chain 50 toolbox
 	@cmd/kiln/testdata/bench/steps.sh bin/kiln wide 200 busybox
+	@cmd/kiln/testdata/bench/steps.sh bin/kiln shared 50 busybox
 
 demo: build
 	@d=$$(mktemp -d) && trap 'chmod -R u+w "$$d"; rm -rf "$$d"' EXIT && cp -R examples/hello "$$d" && \

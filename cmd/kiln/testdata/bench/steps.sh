@@ -6,12 +6,16 @@
 #   steps.sh KILN wide [STEPS] [busybox|toolbox]
 #     steps that need nothing and make nothing, one at a time and one per core; also a row
 #     for what one of them costs beyond a run of one step
+#   steps.sh KILN shared [STEPS] [busybox|toolbox]
+#     a chain that kiln serve remembers, in new directories, and in turn with that the same
+#     chain where nothing has changed; also their ratio, the median of 15 pairs
 # The steps run BusyBox's shell (Debian: busybox-static), as the peers' do, or the toolbox's.
 set -euo pipefail
 kiln=$(realpath "$1") shape=$2 steps=${3:-50} shell=${4:-busybox}
 tmp=$(mktemp -d)
-trap 'chmod -R u+w "$tmp"; rm -rf "$tmp"' EXIT
-export KILN_DATA_HOME=$tmp/data KILN_CACHE_HOME=$tmp/cache
+server=
+trap 'if [ "$server" ]; then kill "$server"; wait "$server" || true; fi; chmod -R u+w "$tmp"; rm -rf "$tmp"' EXIT
+export KILN_DATA_HOME=$tmp/data KILN_CACHE_HOME=$tmp/cache KILN_CONFIG_HOME=$tmp/config
 
 base='builtin = "toolbox"'
 if [ "$shell" = busybox ]; then
@@ -69,6 +73,23 @@ wide)
 		echo "kiln-wide-$steps-j$jobs-$shell $all"
 		echo "kiln-one-sandbox-j$jobs-$shell $(echo "scale=4; ($all - $one) / ($steps - 1)" | bc | sed 's/^\./0./')"
 	done
+	;;
+shared)
+	"$kiln" key new >"$tmp/key" 2>"$tmp/err" # who reads has the key that has signed, so trusts it
+	mkfifo "$tmp/address"
+	KILN_DATA_HOME=$tmp/served "$kiln" serve --no-local --listen localhost:0 >"$tmp/address" 2>"$tmp/serve.log" &
+	server=$!
+	read -r address <"$tmp/address" # it says where it listens, or nothing if it cannot
+	printf 'warehouse "team" {\n  url = "grpc://%s"\n  push = "all"\n}\n' "$address" >"$tmp/config/config.hcl"
+	timed "$tmp/salt1" >/dev/null
+	for ((i = 1; i <= 15; i++)); do
+		new=$(KILN_DATA_HOME=$tmp/data$i KILN_CACHE_HOME=$tmp/cache$i timed "$tmp/salt1")
+		same=$(KILN_CONFIG_HOME=$tmp/none timed "$tmp/salt1")
+		echo "$new $same"
+	done >"$tmp/pairs"
+	cut -d' ' -f1 "$tmp/pairs" | median "kiln-shared-$steps-new-$shell"
+	cut -d' ' -f2 "$tmp/pairs" | median "kiln-shared-$steps-noop-$shell"
+	awk '{ print $1 / $2 * 1e9 }' "$tmp/pairs" | median "kiln-shared-$steps-ratio-$shell"
 	;;
 *) exit 2 ;;
 esac
