@@ -84,11 +84,13 @@ func failDiag(w *formula.Ware, err error) *hcl.Diagnostic {
 	return wareDiag(w, summary, w.Addr+": "+err.Error()+"."+hint, err)
 }
 
-// redactURL returns rawURL without its password, for messages and the lock file.
+// redactURL returns rawURL without its password, for messages and the lock file, and
+// with xxxxx for other secrets.
 func redactURL(rawURL string) string {
-	u, err := url.Parse(rawURL)
+	redacted := warehouse.RedactURL(rawURL)
+	u, err := url.Parse(redacted)
 	if err != nil || u.User == nil {
-		return rawURL
+		return redacted
 	}
 	if _, secret := u.User.Password(); secret {
 		u.User = url.User(u.User.Username())

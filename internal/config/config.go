@@ -6,6 +6,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -51,6 +52,25 @@ type Warehouse struct {
 	Range    hcl.Range
 }
 
+// What is read of files, which might be devices that never end.
+const (
+	maxConfig = 8 << 20
+	maxSecret = 64 << 10
+)
+
+func readSmall(path string, limit int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(data)) > limit {
+		err = fmt.Errorf("%s is larger than %d KiB", path, limit>>10)
+	}
+	return data, err
+}
+
 // A Secret is read when it is needed, and appears in no message.
 type Secret struct{ Env, File string }
 
@@ -64,8 +84,12 @@ func (s Secret) Get() (string, error) {
 		}
 		return value, nil
 	case s.File != "":
-		data, err := os.ReadFile(s.File)
-		return strings.TrimSpace(string(data)), err
+		data, err := readSmall(s.File, maxSecret)
+		secret := strings.TrimSpace(string(data))
+		if err == nil && secret == "" {
+			err = fmt.Errorf("%s is empty", s.File)
+		}
+		return secret, err
 	}
 	return "", nil
 }
@@ -95,7 +119,7 @@ type Runner struct {
 // Load reads the configuration at path. A file that is not there is an empty one.
 func Load(path string) (*Config, hcl.Diagnostics) {
 	c := &Config{Sources: map[string]*hcl.File{}}
-	src, err := os.ReadFile(path)
+	src, err := readSmall(path, maxConfig)
 	if errors.Is(err, fs.ErrNotExist) {
 		return c, nil
 	}
@@ -111,7 +135,10 @@ func Load(path string) (*Config, hcl.Diagnostics) {
 		return c, diags
 	}
 	d := &decoder{dir: filepath.Dir(path)}
-	d.config(c, file.Body)
+	d.secrets(file.Body)
+	if !d.diags.HasErrors() {
+		d.config(c, file.Body)
+	}
 	return c, d.diags
 }
 

@@ -89,7 +89,7 @@ func TestLoadProblems(t *testing.T) {
 		`warehouse "a" { url = "s3://b?endpoint=https://u:pw@x" }`:                             "password_env",
 		`warehouse "a" { url = "cache.example:9092" }`:                                         "is no URL",
 		`warehouse "a" { url = "/srv" }`:                                                       "is no URL",
-		`warehouse "a" { url = "file:///x", push = "some" }`:                                   "",
+		`warehouse "a" { url = "file:///x", push = "some" }`:                                   "single-argument",
 		"warehouse \"a\" {\n url = \"file:///x\"\n push = \"some\"\n}":                         "never, outputs or all",
 		"warehouse \"a\" {\n url = \"file:///x\"\n}\nwarehouse \"a\" {\n url=\"file:///y\"\n}": "already",
 		"gc {\n keep_days = -1\n}":                                                             "1 or more",
@@ -97,17 +97,39 @@ func TestLoadProblems(t *testing.T) {
 		"warehouse \"a\" {\n url = \"file:///x\"\n token_env = \"T\"\n token_file = \"f\"\n}":  "both the environment and a file",
 		"warehouse \"a\" {\n url = \"file:///x\"\n cert_file = \"c\"\n}":                       "both cert_file and key_file",
 		`mirror { urls = [] }`:                                                                 "exactly one",
-		`mirror { ware = "x", urls = [] }`:                                                     "",
 		"mirror {\n ware = \"x\"\n urls = []\n}":                                               "packtype:hash",
-		`trust = ["kiln-secret-key:ed25519:AAAA"]`:                                             "secret key",
-		`colour = "blue"`: "Unsupported argument",
-		`warehouse {}`:    "Missing name",
+		"mirror {\n prefix = \"https://a/\"\n urls = []\n}":                                    "no urls",
+		"mirror {\n prefix = \"x\"\n urls = [\"https://a/\"]\n}":                               "No URL begins",
+		"mirror {\n prefix = \"https://a/\"\n urls = [\"/srv/mirror/\"]\n}":                    "is no URL",
+		"mirror {\n prefix = \"https://a/\"\n urls = [\"ca+https://b/\"]\n}":                   "Nothing can be fetched",
+		"mirror {\n module = \"a\"\n urls = [\"ftp://b/\"]\n}":                                 "begins with ftp://",
+		`warehouse "a" { url = "ftp://x/" }`:                                                   "begin with ftp://",
+		`warehouse "a" { url = "ca+s3://" }`:                                                   "no diagnostics",
+		`warehouse "a b" { url = "file:///x" }`:                                                "Invalid name",
+		`warehouse "a" { url = "https://ghp_0123456789abcdef0123@x/" }`:                        "token_env",
+		"warehouse \"a\" {\n url = \"file:///x\"\n password = \"sesame\"\n}":                   "password_env",
+		`trust = ["x"]`: "config.hcl:1",
+		`trust = ["kiln-secret-key:ed25519:AAAA"]`: "secret key",
+		`colour = "blue"`:                          "Unsupported argument",
+		`warehouse {}`:                             "Missing name",
 	} {
-		if _, problem := load(t, text); problem == "no diagnostics" || !strings.Contains(problem, want) {
+		if _, problem := load(t, text); !strings.Contains(problem, want) || strings.Contains(problem, "sesame") {
 			t.Errorf("%s: %s, want %s", text, problem, want)
 		}
 	}
 	if c, diags := Load(filepath.Join(t.TempDir(), "none")); diags.HasErrors() || c.Path != "" {
 		t.Errorf("no file: %v", diags)
+	}
+}
+
+// TestEndless names files that have no end.
+func TestEndless(t *testing.T) {
+	if _, diags := Load("/dev/zero"); !strings.Contains(diags.Error(), "larger than") {
+		t.Errorf("configuration: %v", diags)
+	}
+	for file, want := range map[string]string{"/dev/zero": "larger than", "/dev/null": "is empty"} {
+		if _, err := (Secret{File: file}).Get(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("secret in %s: %v", file, err)
+		}
 	}
 }

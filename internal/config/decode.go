@@ -5,10 +5,13 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/gohcl"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/kilnbuild/kiln/warehouse"
 	"github.com/kilnbuild/kiln/warehouse/remote"
 	"github.com/kilnbuild/kiln/warehouse/seal"
@@ -19,6 +22,14 @@ type decoder struct {
 	dir   string // relative paths start here
 	diags hcl.Diagnostics
 }
+
+// What a person can call a warehouse, and what the URLs of warehouses and of what
+// mirrors have instead of a url, a repository or an image can begin with.
+var (
+	warehouseName    = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]*$`)
+	warehouseSchemes = []string{"file", "ca+file", "kiln", "http", "ca+http", "https", "ca+https", "s3", "ca+s3", "oci", "oci+http", "reapi", "grpc", "grpcs"}
+	prefixSchemes    = []string{"file", "http", "https", "oci", "ssh", "git"}
+)
 
 // These are the file's blocks as they are written.
 type (
@@ -79,7 +90,11 @@ func (d *decoder) config(c *Config, body hcl.Body) {
 	c.Trust, c.Key = f.Trust, d.path(f.Key)
 	for _, key := range f.Trust {
 		if _, err := seal.ParseKey(key); err != nil {
-			d.problem(hcl.Range{}, "Invalid key", "In trust, %v.", err)
+			at := body.(*hclsyntax.Body).Attributes["trust"].SrcRange
+			if strings.HasPrefix(key, "kiln-secret-key") {
+				at = hcl.Range{} // which would show it
+			}
+			d.problem(at, "Invalid key", "In trust, %v.", err)
 		}
 	}
 	seen := map[string]bool{}
@@ -124,13 +139,18 @@ func (d *decoder) warehouse(b warehouseBlock) Warehouse {
 	default:
 		d.problem(b.Range, "Invalid push policy", "Warehouse %q has push = %q, want never, outputs or all.", b.Name, b.Push)
 	}
+	if !warehouseName.MatchString(b.Name) {
+		d.problem(b.Range, "Invalid name", "A warehouse cannot be called %q: a name has letters, digits, '-', '_' and '.', and begins with a letter or a digit.", b.Name)
+	}
 	u, err := url.Parse(b.URL)
 	switch {
 	case warehouse.RedactURL(b.URL) != b.URL:
 		// Without a range: the line that it would show may hold the password.
-		d.problem(hcl.Range{}, "Secret in a file", "%s, line %d: the URL of warehouse %q holds a password. Name where it is instead, with password_env or password_file.", b.Range.Filename, b.Range.Start.Line, b.Name)
+		d.problem(hcl.Range{}, "Secret in a file", "%s, line %d: the URL of warehouse %q holds a password or a token. Name where it is instead, with password_env, token_env, password_file or token_file.", b.Range.Filename, b.Range.Start.Line, b.Name)
 	case err != nil || u.Scheme == "" || u.Opaque != "":
 		d.problem(b.Range, "Invalid warehouse URL", "Warehouse %q: %q is no URL such as reapi://cache.example:9092 or ca+https://example.org/wares.", b.Name, b.URL)
+	case !slices.Contains(warehouseSchemes, u.Scheme):
+		d.problem(b.Range, "Invalid warehouse URL", "Warehouse %q: there are no warehouses whose URLs begin with %s://. There are those of %s.", b.Name, u.Scheme, strings.Join(warehouseSchemes, ", "))
 	}
 	if b.TokenEnv != "" && b.TokenFile != "" || b.PasswordEnv != "" && b.PasswordFile != "" {
 		d.problem(b.Range, "Secret in two places", "Warehouse %q names both the environment and a file for one secret. Leave one out.", b.Name)
@@ -156,7 +176,35 @@ func (d *decoder) mirror(b mirrorBlock) Mirror {
 			d.problem(b.Range, "Invalid mirror", "%v.", err)
 		}
 	}
+	if b.Prefix != "" && !strings.Contains(b.Prefix, ":") {
+		d.problem(b.Range, "Invalid mirror", "No URL begins with %q.", b.Prefix)
+	}
+	if len(b.URLs) == 0 {
+		d.problem(b.Range, "Invalid mirror", "It names no urls.")
+	}
+	for _, text := range b.URLs {
+		u, err := url.Parse(text)
+		switch {
+		case b.Prefix != "" && !strings.Contains(text, "://") && strings.Contains(text, ":"): // HOST:PATH of a repository
+		case err != nil || u.Scheme == "" || u.Opaque != "" || !strings.Contains(text, "://"):
+			d.problem(b.Range, "Invalid mirror", "%q is no URL such as https://mirror.example.net/.", warehouse.RedactURL(text))
+		case b.Prefix == "" && !slices.Contains(warehouseSchemes, u.Scheme), b.Prefix != "" && !slices.Contains(prefixSchemes, u.Scheme):
+			d.problem(b.Range, "Invalid mirror", "Nothing can be fetched from %s here: it begins with %s://.", warehouse.RedactURL(text), u.Scheme)
+		}
+	}
 	return Mirror(b)
+}
+
+// secrets finds those written where only the place of one belongs. The line is not
+// shown.
+func (d *decoder) secrets(body hcl.Body) {
+	for _, b := range body.(*hclsyntax.Body).Blocks {
+		for name, attr := range b.Body.Attributes {
+			if b.Type == "warehouse" && slices.Contains([]string{"password", "token", "secret", "secret_key"}, name) {
+				d.problem(hcl.Range{}, "Secret in a file", "%s, line %d: %s does not belong here. Name where it is instead, with password_env, token_env, password_file or token_file.", attr.SrcRange.Filename, attr.SrcRange.Start.Line, name)
+			}
+		}
+	}
 }
 
 // path makes a path absolute: "~/" is the home directory, relative ones start where
