@@ -162,11 +162,12 @@ func keyOf(hash string) (k indexKey, ok bool) {
 
 // Has reports whether something with this SHA-256 was there at the last Refresh.
 func (x *Index) Has(hash string) bool {
-	_, ok := x.where(hash)
+	_, ok := x.Where(hash)
 	return ok
 }
 
-func (x *Index) where(hash string) (id warehouse.WareID, ok bool) {
+// Where returns a ware that had something with this SHA-256 at the last Refresh.
+func (x *Index) Where(hash string) (id warehouse.WareID, ok bool) {
 	k, ok := keyOf(hash)
 	if !ok {
 		return id, false
@@ -191,7 +192,7 @@ type Found struct {
 // Find looks something up by its SHA-256. The error matches warehouse.ErrMissing when
 // it is not there, or no more.
 func (x *Index) Find(ctx context.Context, hash string) (Found, error) {
-	id, ok := x.where(hash)
+	id, ok := x.Where(hash)
 	if !ok {
 		return Found{}, missingContent(hash, nil)
 	}

@@ -129,7 +129,7 @@ func (a *app) serve(ctx context.Context, f *serveFlags) error {
 	return errors.Join(a.serveOn(ctx, s, l), s.Close())
 }
 
-// offerLocal opens what this machine has. It may be read-only, and is only read.
+// offerLocal opens what this machine has. It may be read-only: nothing of it is changed.
 func (a *app) offerLocal(f *serveFlags) (closeIt func(), err error) {
 	if f.noLocal {
 		return func() {}, nil

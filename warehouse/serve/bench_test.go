@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"testing"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/kilnbuild/kiln/warehouse/reapi/grpc"
 	"github.com/kilnbuild/kiln/warehouse/reapi/remote"
 	"github.com/kilnbuild/kiln/warehouse/serve/keep"
@@ -80,11 +82,18 @@ func BenchmarkOpen(b *testing.B) {
 	dir := b.TempDir()
 	s, err := keep.Open(dir, 1<<30)
 	must(b, err)
+	var writing errgroup.Group
+	writing.SetLimit(64)
 	for i := range 10_000 {
-		name, err := keep.ParseSum(remote.DigestOf(fmt.Appendf(nil, "%d", i)).Hash)
-		must(b, err)
-		must(b, s.SetValue(keep.Memos, name, []byte("memo")))
+		writing.Go(func() error {
+			name, err := keep.ParseSum(remote.DigestOf(fmt.Appendf(nil, "%d", i)).Hash)
+			if err != nil {
+				return err
+			}
+			return s.SetValue(keep.Memos, name, []byte("memo"))
+		})
 	}
+	must(b, writing.Wait())
 	must(b, s.Close())
 	for b.Loop() {
 		s, err := keep.Open(dir, 1<<30)

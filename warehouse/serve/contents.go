@@ -3,6 +3,8 @@ package serve
 import (
 	"context"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/kilnbuild/kiln/warehouse/reapi/grpc"
 	"github.com/kilnbuild/kiln/warehouse/reapi/remote"
 )
@@ -42,6 +44,10 @@ func (s *Server) findMissing(ctx context.Context, r *remote.FindMissingBlobsRequ
 	return resp, nil
 }
 
+// maxWriting is how many contents of a batch are written at once. Each waits for the disk,
+// and a file system flushes those that wait together.
+const maxWriting = 64
+
 func (s *Server) batchUpdate(ctx context.Context, r *remote.BatchUpdateBlobsRequest) (*remote.BatchUpdateBlobsResponse, error) {
 	if err := mayWrite(ctx); err != nil {
 		return nil, err
@@ -55,15 +61,20 @@ func (s *Server) batchUpdate(ctx context.Context, r *remote.BatchUpdateBlobsRequ
 			return nil, grpc.Errorf(grpc.InvalidArgument, "a batch of more than %d bytes: write what is large with ByteStream", maxBatch)
 		}
 	}
-	resp := new(remote.BatchUpdateBlobsResponse)
-	for _, b := range r.Blobs {
-		data, err := uncompressed(b.Data, b.Digest.Size, b.Compressor)
-		if err == nil {
-			err = s.keepBytes(b.Digest, data)
-		}
-		resp.Blobs = append(resp.Blobs, remote.BlobUpdated{Digest: b.Digest, Status: statusOf(s.told(b.Digest.Hash, err))})
+	resp := &remote.BatchUpdateBlobsResponse{Blobs: make([]remote.BlobUpdated, len(r.Blobs))}
+	var writing errgroup.Group
+	writing.SetLimit(maxWriting)
+	for i, b := range r.Blobs {
+		writing.Go(func() error {
+			data, err := uncompressed(b.Data, b.Digest.Size, b.Compressor)
+			if err == nil {
+				err = s.keepBytes(b.Digest, data)
+			}
+			resp.Blobs[i] = remote.BlobUpdated{Digest: b.Digest, Status: statusOf(s.told(b.Digest.Hash, err))}
+			return nil
+		})
 	}
-	return resp, nil
+	return resp, writing.Wait()
 }
 
 func (s *Server) batchRead(ctx context.Context, r *remote.BatchReadBlobsRequest) (*remote.BatchReadBlobsResponse, error) {

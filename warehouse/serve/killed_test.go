@@ -73,6 +73,7 @@ func TestKilled(t *testing.T) {
 		<-enough
 		kill()
 		wg.Wait()
+		whole(t, dir)
 	}
 	addr, kill := child(t, dir)
 	defer kill()
@@ -123,6 +124,20 @@ func handIn(ctx context.Context, c *grpc.Conn, client int, kept *sync.Map) error
 		kept.Store(d, data)
 	}
 	return err
+}
+
+// whole reads what has a name on disk: nothing is there by half.
+func whole(t *testing.T, dir string) {
+	t.Helper()
+	contents, err := filepath.Glob(dir + "/cas/*/*")
+	must(t, err)
+	for _, path := range contents {
+		data, err := os.ReadFile(path)
+		must(t, err)
+		if got := remote.DigestOf(data).Hash; got != filepath.Base(path) {
+			t.Errorf("%s has %d bytes of the digest %s", path, len(data), got)
+		}
+	}
 }
 
 // check reads everything that was acknowledged.

@@ -21,9 +21,10 @@ import (
 // wares and memos as the results of actions (docs/formats.md, "Wares and memos over
 // REAPI"). Other kilns add to it and remove from it all the time.
 type local struct {
-	wares *warehouse.Local
-	memos *warehouse.Memos // nil: none are offered
-	index *pack.Index
+	wares    *warehouse.Local
+	memos    *warehouse.Memos // nil: none are offered
+	index    *pack.Index
+	promises promises
 
 	looking chan struct{} // one may bring it up to date
 	next    time.Time     // not before then
@@ -47,8 +48,9 @@ type tree struct{ message, root remote.Digest }
 func newLocal(wares *warehouse.Local, memos *warehouse.Memos) *local {
 	return &local{
 		wares: wares, memos: memos, index: pack.NewIndex(wares, 0),
-		looking: make(chan struct{}, 1),
-		names:   map[keep.Sum]named{}, trees: map[warehouse.WareID]tree{}, wrong: map[keep.Sum]time.Time{},
+		promises: promises{dir: wares.Dir(), last: promiseTime, open: map[*lease]bool{}},
+		looking:  make(chan struct{}, 1),
+		names:    map[keep.Sum]named{}, trees: map[warehouse.WareID]tree{}, wrong: map[keep.Sum]time.Time{},
 	}
 }
 
@@ -218,6 +220,9 @@ func (s *Server) treeOf(ctx context.Context, id warehouse.WareID) (tree, error) 
 	if err != nil {
 		return tree{}, err
 	}
+	if !s.promise(id) {
+		return tree{}, warehouse.ErrMissing
+	}
 	s.local.mu.Lock()
 	t, known := s.local.trees[rec.Tree]
 	s.local.mu.Unlock()
@@ -270,9 +275,14 @@ func (s *Server) memoResult(key warehouse.StepKey, result *remote.ActionResult) 
 	return s.keepBytes(d, sealed)
 }
 
-// hasLocal reports whether a fileset of this machine has the content.
+// hasLocal reports whether a fileset of this machine has the content, and has it stay for
+// a while.
 func (s *Server) hasLocal(sum keep.Sum) bool {
-	return s.local != nil && s.local.index.Has(sum.String()) && !s.local.distrusts(sum)
+	if s.local == nil || s.local.distrusts(sum) {
+		return false
+	}
+	id, ok := s.local.index.Where(sum.String())
+	return ok && s.promise(id)
 }
 
 // distrustFor is how long what was found to be damaged is not looked at again: it may

@@ -89,7 +89,7 @@ func (s *Server) localMemo(key warehouse.StepKey) ([]byte, error) {
 	trees := maps.Clone(memo.Trees)
 	for name, id := range memo.Outputs {
 		rec, err := s.local.wares.Get(id)
-		if errors.Is(err, warehouse.ErrMissing) {
+		if errors.Is(err, warehouse.ErrMissing) || err == nil && !s.promise(id) {
 			return nil, keep.ErrMissing
 		}
 		if err != nil {

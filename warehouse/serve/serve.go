@@ -179,6 +179,9 @@ func (s *Server) Close() error {
 	err := s.http.Close()
 	s.end()
 	s.uploads.drop()
+	if s.local != nil {
+		s.local.promises.end()
+	}
 	return errors.Join(err, s.store.Close())
 }
 

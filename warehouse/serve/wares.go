@@ -84,10 +84,10 @@ func (s *Server) localWare(hash string) (warehouse.Record, error) {
 	if s.local != nil && !s.local.distrusts(wareName(hash)) {
 		for _, packtype := range packtypes {
 			rec, err := s.local.wares.Get(warehouse.WareID{Packtype: packtype, Hash: hash})
-			if err == nil {
+			if err == nil && s.promise(rec.ID) {
 				return rec, nil
 			}
-			if !errors.Is(err, warehouse.ErrMissing) {
+			if err != nil && !errors.Is(err, warehouse.ErrMissing) {
 				return rec, err
 			}
 		}
@@ -113,12 +113,15 @@ func (s *Server) pack(ctx context.Context, hash string, rec warehouse.Record) (k
 }
 
 func (s *Server) packNow(ctx context.Context, hash string, rec warehouse.Record) (sum keep.Sum, err error) {
-	for _, format := range packed.Formats(rec) {
-		sum, err = s.packAs(ctx, rec, format)
-		if !errors.Is(err, archive.ErrZip) {
-			break
+	err = s.holding(rec.ID, func() (err error) {
+		for _, format := range packed.Formats(rec) {
+			sum, err = s.packAs(ctx, rec, format)
+			if !errors.Is(err, archive.ErrZip) {
+				break
+			}
 		}
-	}
+		return err
+	})
 	if errors.Is(err, pack.ErrCorrupt) {
 		s.local.distrust(wareName(hash))
 	}
@@ -156,7 +159,9 @@ func (s *Server) nameWare(hash string, sum keep.Sum) error {
 // streamWare packs a ware that is too large to be kept packed while it is sent.
 func (s *Server) streamWare(w http.ResponseWriter, r *http.Request, rec warehouse.Record) error {
 	format := packed.Formats(rec)
-	err := archive.Write(r.Context(), s.local.wares, rec.ID, w, format[len(format)-1])
+	err := s.holding(rec.ID, func() error {
+		return archive.Write(r.Context(), s.local.wares, rec.ID, w, format[len(format)-1])
+	})
 	if err != nil {
 		s.log.printf("pack %s: %v", rec.ID, err)
 		panic(http.ErrAbortHandler) // the client must not take it for whole

@@ -125,13 +125,15 @@ func (w *Writer) Written() int64 { return w.n }
 func (w *Writer) Sum() Sum { return Sum(w.hash.Sum(nil)) }
 
 // Commit makes what was written an object, if it has that sum and size; else the error
-// matches ErrMismatch. It is idempotent: of several, the first one stays.
+// matches ErrMismatch. It is idempotent: of several, the first one stays. What has a name
+// is whole on disk, also after a power cut; callers that have several to commit do so at
+// once, and file systems then flush many as fast as one.
 func (w *Writer) Commit(sum Sum, size int64) error {
 	if w.err == nil && (w.n != size || w.Sum() != sum) {
 		w.err = ErrMismatch
 	}
 	if w.err == nil {
-		w.err = noRoom(w.f.Close()) // tells of a full disk where files are written late
+		w.err = noRoom(errors.Join(w.f.Sync(), w.f.Close()))
 	}
 	if w.err == nil {
 		w.err = w.store.place(w.f.Name(), &entry{key: key{objects, sum}, bytes: w.n, checked: true}, w.pledged)
@@ -166,7 +168,7 @@ func (s *Store) place(temp string, e *entry, pledged int64) error {
 	path := s.path(e.key)
 	err := os.Rename(temp, path)
 	if errors.Is(err, fs.ErrNotExist) {
-		if err = os.MkdirAll(filepath.Dir(path), 0o700); err == nil {
+		if err = s.makeShard(filepath.Dir(path)); err == nil {
 			err = os.Rename(temp, path)
 		}
 	}
@@ -181,4 +183,13 @@ func (s *Store) place(temp string, e *entry, pledged int64) error {
 	s.add(e)
 	s.pledged -= pledged
 	return nil
+}
+
+// makeShard makes a directory of entries, to stay.
+func (s *Store) makeShard(dir string) error {
+	err := os.MkdirAll(dir, 0o700)
+	if err == nil {
+		err = errors.Join(flush(filepath.Dir(dir)), flush(s.dir))
+	}
+	return err
 }
