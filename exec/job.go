@@ -241,7 +241,7 @@ func (j *soloJob) exited(e wire.Exited) End {
 	end := Exited(e.Code, e.Signal)
 	end.Entry, end.Started, end.Took = e.Entry, j.began, e.Duration
 	if j.group.OutOfMemory() {
-		end.Reason, end.Message = ReasonOutOfMemory, outOfMemory(j.spec.Resources)
+		end.Reason, end.Message = ReasonOutOfMemory, OutOfMemory(j.spec.Resources)
 	}
 	return end
 }

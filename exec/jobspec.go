@@ -29,7 +29,7 @@ func (s JobSpec) Title() string {
 	switch {
 	case s.Name != "":
 		return s.Name
-	case len(s.Command) > 0:
+	case len(s.Command) > 0 && s.Command[0] != "":
 		return path.Base(s.Command[0])
 	}
 	return "a run"
@@ -111,14 +111,18 @@ func (r Resources) check() error {
 	for _, a := range []struct {
 		what             string
 		request, maximum float64
+		least, most      float64
 	}{
-		{"cpus", r.Requests.CPUs, r.Limits.CPUs},
-		{"memory", float64(r.Requests.Memory), float64(r.Limits.Memory)},
-		{"pids", float64(r.Requests.PIDs), float64(r.Limits.PIDs)},
+		{"cpus", r.Requests.CPUs, r.Limits.CPUs, 0.01, 1 << 22},
+		{"memory", float64(r.Requests.Memory), float64(r.Limits.Memory), 1, 1 << 62},
+		{"pids", float64(r.Requests.PIDs), float64(r.Limits.PIDs), 1, 1 << 22}, // the kernel's PID_MAX_LIMIT
 	} {
+		for _, v := range []float64{a.request, a.maximum} { // in formulas the bounds are the same
+			if v != 0 && !(v >= a.least && v <= a.most) {
+				return fmt.Errorf("resource %s: want a number from %v to %.0f, not %v", a.what, a.least, a.most, v)
+			}
+		}
 		switch {
-		case a.request < 0 || a.maximum < 0:
-			return fmt.Errorf("resource %s: want more than nothing", a.what)
 		case a.maximum > 0 && a.request > a.maximum:
 			return fmt.Errorf("resource %s: %v requested, but at most %v allowed", a.what, a.request, a.maximum)
 		}

@@ -35,6 +35,20 @@ func Enforceable(r Resources) (unenforced []string, err error) {
 		ErrUnsupported, strings.Join(whys, "; "))
 }
 
-func outOfMemory(r Resources) string {
-	return fmt.Sprintf("the kernel ended a process of it: all together may use %d MiB", r.Limits.Memory>>20)
+// OutOfMemory says what a run has come to that had so much memory.
+func OutOfMemory(r Resources) string {
+	if r.Limits.Memory == 0 {
+		return "the kernel ended a process of it: there was no memory left"
+	}
+	return "the kernel ended a process of it: all together may use " + memoryText(r.Limits.Memory)
+}
+
+// memoryText is a number of bytes as people write it, exactly.
+func memoryText(bytes int64) string {
+	unit := 0
+	for bytes >= 1024 && bytes%1024 == 0 && unit < 4 {
+		bytes /= 1024
+		unit++
+	}
+	return fmt.Sprintf("%d %s", bytes, []string{"bytes", "KiB", "MiB", "GiB", "TiB"}[unit])
 }

@@ -63,7 +63,7 @@ type JobSpec struct {
 	// Script are entries that one interpreter runs in order, as a step's script.
 	Script   []string `json:"script,omitempty"`
 	Continue bool     `json:"continue,omitempty"` // entries after one that fails run too
-	Env      []string `json:"env,omitempty"`      // NAME=VALUE, the whole environment
+	Env      []string `json:"env,omitempty"`      // NAME=VALUE, the whole environment; NAME in the record of a run that has ended
 	Dir      string   `json:"dir,omitempty"`      // absolute; "": "/"
 	User     string   `json:"user,omitempty"`     // "uid" or "uid:gid", decimal; "": "0:0"
 
@@ -127,6 +127,9 @@ const (
 	RunFailed    RunStatus = "failed"
 	RunCancelled RunStatus = "cancelled"
 )
+
+// RunStatuses are all there are.
+var RunStatuses = []RunStatus{RunPending, RunRunning, RunSucceeded, RunFailed, RunCancelled}
 
 // Ended reports whether the status is final.
 func (s RunStatus) Ended() bool { return s == RunSucceeded || s == RunFailed || s == RunCancelled }
@@ -215,12 +218,13 @@ type RunFilter struct {
 	Name   string
 	Labels map[string]string
 	Since  time.Time // created then or later
+	Before time.Time // created earlier; zero: whenever
 }
 
 // Match reports whether the filter lets a run through.
 func (f RunFilter) Match(r Run) bool {
 	if len(f.Status) > 0 && !slices.Contains(f.Status, r.Status) ||
-		f.Name != "" && f.Name != r.Name || r.Created.Before(f.Since) {
+		f.Name != "" && f.Name != r.Name || r.Created.Before(f.Since) || !f.Before.IsZero() && !r.Created.Before(f.Before) {
 		return false
 	}
 	for name, value := range f.Labels {

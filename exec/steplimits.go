@@ -104,5 +104,5 @@ func runPIDs(given uint64, steps []*plan.Step) uint64 {
 
 // memoryError says that a step ran out of memory.
 func (r *run) memoryError(st *state) *StepError {
-	return &StepError{Failure: FailedMemory, Err: errors.New("ran out of memory: " + outOfMemory(r.resourcesOf(st.Step)))}
+	return &StepError{Failure: FailedMemory, Err: errors.New("ran out of memory: " + OutOfMemory(r.resourcesOf(st.Step)))}
 }

@@ -1,11 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -52,15 +55,26 @@ func newExecCmd(a *app) *cobra.Command {
 		Use:   "exec [flags] [--] COMMAND [ARG...]",
 		Short: "Run a command on a runner",
 		Long:  execHelp,
-		Args:  cobra.MinimumNArgs(1),
+		Args: func(cmd *cobra.Command, args []string) error {
+			if err := cobra.MinimumNArgs(1)(cmd, args); err != nil {
+				return withCode(codeNotRun, err)
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			run, err := a.exec(cmd.Context(), &f, args)
+			if err != nil && err != errUnread {
+				err = withCode(codeNotRun, err)
+			}
 			if err != nil {
-				return withCode(codeNotRun, err)
+				return err
 			}
 			return endOfRun(run)
 		},
 	}
+	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return withCode(codeNotRun, withHint(err, "See: "+cmd.CommandPath()+" --help"))
+	})
 	flags := cmd.Flags()
 	flags.SetInterspersed(false)
 	flags.StringVar(&f.runner, "runner", "", "the `RUNNER` to use (see kiln runners)")
@@ -122,6 +136,9 @@ func (a *app) exec(ctx context.Context, f *execFlags, command []string) (run exe
 			fmt.Fprintf(a.stderr, "%s = %s\n", o.Name, id)
 		}
 	}
+	if run.Status == exec.RunSucceeded && run.Message != "" { // then what it wrote is not all there
+		return run, fmt.Errorf("run %s %s, but %s", run.ID, run.Status, run.Message)
+	}
 	return run, nil
 }
 
@@ -135,8 +152,8 @@ func (a *app) tellCaveats(run exec.Run, quiet bool) {
 	}
 }
 
-// attend follows a run's logs and returns it when it has ended. When ctx ends, the run
-// is cancelled.
+// attend follows a run's logs and returns it when it has ended. When ctx ends, or nobody
+// takes what it writes, the run is cancelled.
 func (a *app) attend(ctx context.Context, runner exec.Runner, id string) (exec.Run, error) {
 	always := context.WithoutCancel(ctx)
 	defer context.AfterFunc(ctx, func() {
@@ -146,11 +163,27 @@ func (a *app) attend(ctx context.Context, runner exec.Runner, id string) (exec.R
 	watching, stop := context.WithCancel(always)
 	defer stop()
 	go a.tellPending(watching, runner, id)
-	if err := runner.Logs(always, id, true, a.stdout, a.stderr); err != nil {
+	// With the signal caught, a pipe that nobody reads is an error of writing.
+	broken := make(chan os.Signal, 1)
+	signal.Notify(broken, syscall.SIGPIPE)
+	defer signal.Stop(broken)
+	stdout, stderr := &checkedWriter{Writer: a.stdout}, &checkedWriter{Writer: a.stderr}
+	err := runner.Logs(always, id, true, stdout, stderr)
+	if unwritten := cmp.Or(stdout.err, stderr.err); unwritten != nil {
+		run, err := runner.Cancel(always, id)
+		if err == nil && errors.Is(unwritten, syscall.EPIPE) {
+			return run, errUnread
+		}
+		return run, errors.Join(fmt.Errorf("run %s was cancelled: print what it writes: %w", id, unwritten), err)
+	}
+	if err != nil {
 		return exec.Run{}, err
 	}
 	return runner.Wait(always, id)
 }
+
+// errUnread ends a kiln whose output nobody reads any more, as a shell would see it.
+var errUnread = told(withCode(128+int(syscall.SIGPIPE), syscall.EPIPE))
 
 // tellPending tells why a run waits, until it does not any more.
 func (a *app) tellPending(ctx context.Context, runner exec.Runner, id string) {

@@ -2,9 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"path/filepath"
 	"runtime/debug"
-	"time"
 
 	"github.com/kilnbuild/kiln/exec"
 	"github.com/kilnbuild/kiln/exec/registry"
@@ -32,36 +32,24 @@ func (a *app) withHouse(change bool, f func(gc.Options) error) error {
 	// What is held grows with the number of wares: let it not be twice that.
 	debug.SetGCPercent(20)
 	return with(func(l *warehouse.Local) error {
-		since, err := goesOnSince(filepath.Join(data, "runs"))
+		runs := openRegistry(filepath.Join(data, "runs"))
+		since, err := runs.InUseSince() // a container engine may have wares mounted for one
 		if err != nil {
 			return err
 		}
 		return f(gc.Options{
 			UsedSince: since,
 			Warehouse: l, Memos: warehouse.ReadMemos(filepath.Join(data, "memo")), Uses: warehouse.OpenUses(filepath.Join(data, "use")),
-			Shelves: shelves(cache, filepath.Join(data, "runs")), KeepFor: -1,
+			Shelves: shelves(cache, filepath.Join(data, "runs"), runs), KeepFor: -1,
 		})
 	})
 }
 
-// goesOnSince returns when the oldest run was submitted that has not ended; the zero time
-// if there is none. A container engine may have wares mounted for it.
-func goesOnSince(runs string) (since time.Time, err error) {
-	going, err := registry.Open(runs).List("", exec.RunFilter{})
-	for _, run := range going {
-		if !run.Status.Ended() && (since.IsZero() || run.Created.Before(since)) {
-			since = run.Created
-		}
-	}
-	return since, err
-}
-
 // shelves are the caches below a cache directory, and the runs.
-func shelves(cache, runs string) []gc.Shelf {
+func shelves(cache, dir string, runs *registry.Registry) []gc.Shelf {
 	in := func(kind, dir, together string) gc.Shelf {
 		return gc.Shelf{Kind: gc.Kind(kind), Dir: filepath.Join(cache, dir), Together: together, Cache: true}
 	}
-	reg := registry.Open(runs)
 	return []gc.Shelf{
 		in("git cache", "plan/git", ""),
 		in("image cache", "plan/image", ""),
@@ -72,11 +60,16 @@ func shelves(cache, runs string) []gc.Shelf {
 		in("partial download", "fetch", ""),
 		{Kind: "scratch file", Dir: filepath.Join(cache, "plan"), Prefix: "text-", Cache: true},
 		{
-			Kind: "run", Dir: runs, Written: true,
-			Remove: func(path string) error { return reg.Remove(filepath.Base(path)) },
+			Kind: "run", Dir: dir, Written: true,
+			Remove: func(path string) error {
+				err := runs.Remove(filepath.Base(path))
+				if errors.Is(err, exec.ErrNoRun) {
+					return runs.Sweep()
+				}
+				return err
+			},
 			Keep: func(path string) string {
-				run, err := reg.Get(filepath.Base(path))
-				if err != nil || !run.Status.Ended() {
+				if runs.InUse(filepath.Base(path)) {
 					return "it has not ended"
 				}
 				return ""

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"sync"
@@ -85,13 +86,21 @@ func (a *app) openRunners() (*runners, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &runners{config: c, registry: registry.Open(dir), opened: map[string]exec.Runner{}}
+	r := &runners{config: c, registry: openRegistry(dir), opened: map[string]exec.Runner{}}
 	for _, block := range c.Runners {
 		if _, err := r.kind(block.Name); err != nil {
 			return nil, fmt.Errorf("%s, line %d: %w", block.Range.Filename, block.Range.Start.Line, err)
 		}
 	}
 	return r, nil
+}
+
+// openRegistry opens the runs in dir. Who finds one lost ends what is left of it on this
+// machine, also where it did not come to opening its runner.
+func openRegistry(dir string) *registry.Registry {
+	g := registry.Open(dir)
+	g.OnLost(local.Name, local.Environment{}.Sweep)
+	return g
 }
 
 // fallback is the runner where none is named.
@@ -142,22 +151,48 @@ func (r *runners) open(name string) (exec.Runner, error) {
 	return r.opened[k.name], nil
 }
 
-// find returns a run by the beginning of its id, and its runner.
-func (r *runners) find(prefix string) (string, exec.Runner, error) {
+// find returns the id that begins with prefix.
+func (r *runners) find(prefix string) (string, error) {
 	id, err := r.registry.Find(prefix)
-	if err != nil {
-		if errors.Is(err, exec.ErrNoRun) {
-			err = withHint(err, "kiln runs ls lists them.")
-		}
-		return "", nil, err
+	if errors.Is(err, exec.ErrNoRun) {
+		err = withHint(err, "kiln runs ls lists them.")
 	}
-	run, err := r.registry.Get(id)
-	if err != nil {
-		return "", nil, err
-	}
-	runner, err := r.open(run.Runner)
-	return id, runner, err
+	return id, err
 }
+
+// A keeper is who knows how a run is.
+type keeper interface {
+	GetRun(ctx context.Context, id string) (exec.Run, error)
+	Wait(ctx context.Context, id string) (exec.Run, error)
+	Cancel(ctx context.Context, id string) (exec.Run, error)
+	Logs(ctx context.Context, id string, follow bool, stdout, stderr io.Writer) error
+}
+
+// keeper returns that of a run: its runner, or once it has ended the registry, which
+// needs no configuration and asks no environment.
+func (r *runners) keeper(id string) (keeper, error) {
+	run, err := r.registry.Get(id)
+	var damaged *registry.DamagedError
+	switch {
+	case errors.As(err, &damaged):
+		return nil, withHint(err, "kiln runs rm "+id+" removes it.")
+	case err != nil:
+		return nil, err
+	case run.Status.Ended():
+		return ended{r.registry, run}, nil
+	}
+	return r.open(run.Runner)
+}
+
+// An ended run does not change any more.
+type ended struct {
+	*registry.Registry
+	run exec.Run
+}
+
+func (e ended) GetRun(context.Context, string) (exec.Run, error) { return e.run, nil }
+func (e ended) Wait(context.Context, string) (exec.Run, error)   { return e.run, nil }
+func (e ended) Cancel(context.Context, string) (exec.Run, error) { return e.run, nil }
 
 // newSuperviseCmd makes the verb that kiln starts itself with for each run that this
 // machine carries out.

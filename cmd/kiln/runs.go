@@ -37,7 +37,7 @@ func newRunsCmd(a *app) *cobra.Command {
 type runsFilter struct {
 	status, labels []string
 	name, runner   string
-	since          time.Duration
+	since, older   time.Duration
 }
 
 func (f *runsFilter) add(cmd *cobra.Command) {
@@ -47,6 +47,7 @@ func (f *runsFilter) add(cmd *cobra.Command) {
 	flags.StringVar(&f.name, "name", "", "only runs of this name")
 	flags.StringVar(&f.runner, "runner", "", "only runs of this `RUNNER`")
 	flags.DurationVar(&f.since, "since", 0, "only runs of the last `TIME`, such as 24h")
+	flags.DurationVar(&f.older, "older", 0, "only runs submitted longer ago than `TIME`, such as 168h")
 }
 
 func (f *runsFilter) parse() (r exec.RunFilter, err error) {
@@ -54,15 +55,23 @@ func (f *runsFilter) parse() (r exec.RunFilter, err error) {
 	if r.Labels, err = pairs("label", f.labels); err != nil {
 		return r, err
 	}
-	all := []exec.RunStatus{exec.RunPending, exec.RunRunning, exec.RunSucceeded, exec.RunFailed, exec.RunCancelled}
 	for _, s := range f.status {
-		if !slices.Contains(all, exec.RunStatus(s)) {
+		if !slices.Contains(exec.RunStatuses, exec.RunStatus(s)) {
 			return r, fmt.Errorf("option --status %s: want pending, running, succeeded, failed or cancelled", s)
 		}
 		r.Status = append(r.Status, exec.RunStatus(s))
 	}
-	if f.since > 0 {
-		r.Since = time.Now().Add(-f.since)
+	for _, o := range []struct {
+		name string
+		ago  time.Duration
+		at   *time.Time
+	}{{"since", f.since, &r.Since}, {"older", f.older, &r.Before}} {
+		if o.ago < 0 {
+			return r, fmt.Errorf("option --%s %s: want a time that has passed, such as 24h", o.name, o.ago)
+		}
+		if o.ago > 0 {
+			*o.at = time.Now().Add(-o.ago)
+		}
 	}
 	return r, nil
 }
@@ -105,7 +114,10 @@ func (a *app) listRuns(ctx context.Context, f *runsFilter) ([]exec.Run, error) {
 	wide.Status = nil // it may have changed
 	runs, err := r.registry.List(f.runner, wide)
 	if err != nil {
-		fmt.Fprintf(a.stderr, "warning: %v\n", err)
+		for line := range strings.SplitSeq(err.Error(), "\n") {
+			fmt.Fprintf(a.stderr, "warning: %s\n", harmless(line, false))
+		}
+		fmt.Fprintln(a.stderr, "kiln runs rm RUN removes a run whose record is of no use.")
 	}
 	r.refresh(ctx, runs, a.stderr)
 	runs = slices.DeleteFunc(runs, func(run exec.Run) bool { return !filter.Match(run) })
@@ -177,12 +189,13 @@ func runTook(run exec.Run) string {
 func newRunsShowCmd(a *app) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "show RUN",
-		Short: "Show what is known of a run",
-		Args:  cobra.ExactArgs(1),
+		Use:               "show RUN",
+		Short:             "Show what is known of a run",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: a.completeRuns(1, nil),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withRun(args[0], func(_ *runners, runner exec.Runner, id string) error {
-				run, err := runner.GetRun(cmd.Context(), id)
+			return a.withRun(args[0], func(k keeper, id string) error {
+				run, err := k.GetRun(cmd.Context(), id)
 				if err != nil {
 					return err
 				}
@@ -198,16 +211,20 @@ func newRunsShowCmd(a *app) *cobra.Command {
 }
 
 // withRun finds a run for use.
-func (a *app) withRun(prefix string, use func(r *runners, runner exec.Runner, id string) error) error {
+func (a *app) withRun(prefix string, use func(k keeper, id string) error) error {
 	r, err := a.openRunners()
 	if err != nil {
 		return err
 	}
-	id, runner, err := r.find(prefix)
+	id, err := r.find(prefix)
 	if err != nil {
 		return err
 	}
-	return use(r, runner, id)
+	k, err := r.keeper(id)
+	if err != nil {
+		return err
+	}
+	return use(k, id)
 }
 
 func (a *app) printRun(run exec.Run) error {
@@ -255,16 +272,37 @@ func (a *app) printRun(run exec.Run) error {
 	return w.Flush()
 }
 
+// completeRuns completes the ids of runs that want lets through (nil: all), for the first
+// most arguments (0: for all).
+func (a *app) completeRuns(most int, want func(exec.Run) bool) cobra.CompletionFunc {
+	return func(_ *cobra.Command, args []string, toComplete string) (ids []cobra.Completion, _ cobra.ShellCompDirective) {
+		const nothingElse = cobra.ShellCompDirectiveNoFileComp
+		r, err := a.openRunners()
+		if err != nil || most > 0 && len(args) >= most {
+			return nil, nothingElse
+		}
+		runs, _ := r.registry.List("", exec.RunFilter{})
+		for _, run := range runs {
+			if strings.HasPrefix(run.ID, toComplete) && !slices.Contains(args, run.ID) && (want == nil || want(run)) {
+				about := fmt.Sprintf("%s, %s, %s, %s", run.Name, run.Runner, runState(run), run.Created.Local().Format(time.DateTime))
+				ids = append(ids, cobra.CompletionWithDesc(run.ID, harmless(about, false)))
+			}
+		}
+		return ids, nothingElse
+	}
+}
+
 func newRunsLogsCmd(a *app) *cobra.Command {
 	var follow bool
 	cmd := &cobra.Command{
-		Use:   "logs RUN",
-		Short: "Print what a run has written",
-		Long:  "Print what a run has written: its stdout on stdout, its stderr on stderr.",
-		Args:  cobra.ExactArgs(1),
+		Use:               "logs RUN",
+		Short:             "Print what a run has written",
+		Long:              "Print what a run has written: its stdout on stdout, its stderr on stderr.",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: a.completeRuns(1, nil),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withRun(args[0], func(_ *runners, runner exec.Runner, id string) error {
-				return runner.Logs(cmd.Context(), id, follow, a.stdout, a.stderr)
+			return a.withRun(args[0], func(k keeper, id string) error {
+				return k.Logs(cmd.Context(), id, follow, a.stdout, a.stderr)
 			})
 		},
 	}

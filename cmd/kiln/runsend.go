@@ -16,9 +16,11 @@ func newRunsWaitCmd(a *app) *cobra.Command {
 		Use:   "wait RUN",
 		Short: "Wait for a run to end; the exit code is its command's",
 		Args:  cobra.ExactArgs(1),
+
+		ValidArgsFunction: a.completeRuns(1, nil),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withRun(args[0], func(_ *runners, runner exec.Runner, id string) error {
-				run, err := runner.Wait(cmd.Context(), id)
+			return a.withRun(args[0], func(k keeper, id string) error {
+				run, err := k.Wait(cmd.Context(), id)
 				if err != nil {
 					return err
 				}
@@ -34,9 +36,15 @@ func newRunsCancelCmd(a *app) *cobra.Command {
 		Short: "End runs: SIGTERM, and after a few seconds SIGKILL",
 		Long:  "End runs and wait until they have ended. Those that have already stay as they are.",
 		Args:  cobra.MinimumNArgs(1),
+
+		ValidArgsFunction: a.completeRuns(0, func(run exec.Run) bool { return !run.Status.Ended() }),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.eachRun(args, func(r *runners, runner exec.Runner, id string) error {
-				run, err := runner.Cancel(cmd.Context(), id)
+			return a.eachRun(args, func(r *runners, id string) error {
+				k, err := r.keeper(id)
+				if err != nil {
+					return err
+				}
+				run, err := k.Cancel(cmd.Context(), id)
 				if err == nil && run.Status != exec.RunCancelled {
 					fmt.Fprintf(a.stderr, "run %s had ended before: %s\n", id, runState(run))
 				}
@@ -47,36 +55,35 @@ func newRunsCancelCmd(a *app) *cobra.Command {
 }
 
 // eachRun finds all the runs before it uses any.
-func (a *app) eachRun(prefixes []string, use func(r *runners, runner exec.Runner, id string) error) error {
+func (a *app) eachRun(prefixes []string, use func(r *runners, id string) error) error {
 	r, err := a.openRunners()
 	if err != nil {
 		return err
 	}
-	type found struct {
-		id     string
-		runner exec.Runner
-	}
-	var all []found
+	var ids []string
 	var errs []error
 	for _, prefix := range prefixes {
-		id, runner, err := r.find(prefix)
+		id, err := r.find(prefix)
 		if err != nil {
 			errs = append(errs, err)
-		} else if !slices.ContainsFunc(all, func(f found) bool { return f.id == id }) {
-			all = append(all, found{id, runner})
+		} else if !slices.Contains(ids, id) {
+			ids = append(ids, id)
 		}
 	}
 	if len(errs) > 0 {
 		return errors.Join(errs...)
 	}
-	for _, f := range all {
-		errs = append(errs, use(r, f.runner, f.id))
+	for _, id := range ids {
+		errs = append(errs, use(r, id))
 	}
 	return errors.Join(errs...)
 }
 
 const runsRmHelp = `Remove runs that have ended, with their logs; or with --ended, all of those that the
-other flags choose. A run that goes on is refused: cancel it first.`
+other flags choose, such as kiln runs rm --ended --older 168h. A run that goes on is
+refused: cancel it first.
+
+kiln gc removes runs that ended longer ago than --keep-days, too.`
 
 func newRunsRmCmd(a *app) *cobra.Command {
 	var f runsFilter
@@ -85,6 +92,8 @@ func newRunsRmCmd(a *app) *cobra.Command {
 		Use:   "rm RUN... | --ended",
 		Short: "Remove runs that have ended",
 		Long:  runsRmHelp,
+
+		ValidArgsFunction: a.completeRuns(0, func(run exec.Run) bool { return run.Status.Ended() }),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if ended == (len(args) > 0) {
 				return errors.New("kiln runs rm: want runs by their ids, or --ended")
@@ -92,9 +101,11 @@ func newRunsRmCmd(a *app) *cobra.Command {
 			if ended {
 				return a.removeEnded(cmd.Context(), &f)
 			}
-			return a.eachRun(args, func(r *runners, runner exec.Runner, id string) error {
-				if _, err := runner.GetRun(cmd.Context(), id); err != nil && !errors.Is(err, exec.ErrNoRun) {
-					fmt.Fprintf(a.stderr, "warning: %v\n", err) // its record says what was known last
+			return a.eachRun(args, func(r *runners, id string) error {
+				if k, err := r.keeper(id); err == nil { // it may have ended without anybody having looked
+					if _, err := k.GetRun(cmd.Context(), id); err != nil && !errors.Is(err, exec.ErrNoRun) {
+						fmt.Fprintf(a.stderr, "warning: %v\n", err)
+					}
 				}
 				return r.registry.Remove(id)
 			})

@@ -148,7 +148,7 @@ func (r *Runner) takeResult(ctx context.Context, e *engine, run exec.Run, state 
 	switch {
 	case state.OOMKilled && !cancelled && result.Reason != exec.ReasonTimeout:
 		result.Status, result.Reason = exec.RunFailed, exec.ReasonOutOfMemory
-		result.Message = fmt.Sprintf("the kernel killed a process of it: its memory, %d MiB, was used up", run.Spec.Resources.Limits.Memory>>20)
+		result.Message = exec.OutOfMemory(run.Spec.Resources)
 	case result.Status == exec.RunCancelled && !cancelled:
 		result.Status, result.Reason = exec.RunFailed, exec.ReasonLost
 		result.Message = "it was ended by somebody else than kiln: docker stop, or the engine was stopped or restarted"

@@ -169,13 +169,8 @@ func (c *command) run(ctx context.Context) exec.End {
 		return exec.NotRun(exec.ReasonSetup, startError(c.Command[0], err))
 	}
 	gone := make(chan struct{})
-	if c.Started != nil {
-		if err := c.Started(process.Pid); err != nil {
-			c.killRest(process.Pid)
-			process.Wait()
-			return exec.NotRun(exec.ReasonSetup, err.Error())
-		}
-	}
+	noted := make(chan error, 1)
+	go func() { noted <- c.note(process.Pid) }() // beside the command: it may take a slow disk's time
 	stop := context.AfterFunc(ctx, func() { c.end(process.Pid, gone) })
 	if c.Alone {
 		reapOthers(process.Pid)
@@ -185,10 +180,25 @@ func (c *command) run(ctx context.Context) exec.End {
 	close(gone)
 	stop()
 	c.killRest(process.Pid)
+	if noteErr := <-noted; noteErr != nil {
+		err = noteErr
+	}
 	if err != nil {
 		return exec.NotRun(exec.ReasonSetup, err.Error())
 	}
 	return c.endOf(state, began, took)
+}
+
+// note tells the caller that the command runs; if that fails, it kills the command.
+func (c *command) note(pid int) error {
+	if c.Started == nil {
+		return nil
+	}
+	err := c.Started(pid)
+	if err != nil {
+		c.signal(pid, unix.SIGKILL)
+	}
+	return err
 }
 
 func startError(name string, err error) string {
@@ -217,7 +227,7 @@ func (c *command) endOf(state *os.ProcessState, began time.Time, took time.Durat
 	// under it depends on how much memory there was.
 	if c.group.OutOfMemory() {
 		e.Reason = exec.ReasonOutOfMemory
-		e.Message = fmt.Sprintf("the kernel ended a process of it: all together may use %d MiB", c.Resources.Limits.Memory>>20)
+		e.Message = exec.OutOfMemory(c.Resources)
 	}
 	return e
 }

@@ -105,7 +105,10 @@ func (g *Registry) bury(id string) (exec.Run, error) {
 			r.Message = "the process that carried it out has ended: " + words
 		}
 	})
-	if clean := g.lost[run.Runner]; died && clean != nil {
+	g.mu.Lock()
+	clean := g.lost[run.Runner]
+	g.mu.Unlock()
+	if died && clean != nil {
 		clean(run)
 	}
 	if run.Status.Ended() {

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -38,6 +39,7 @@ const (
 // several processes.
 type Registry struct {
 	dir  string
+	mu   sync.Mutex // of lost
 	lost map[string]func(exec.Run)
 }
 
@@ -45,8 +47,13 @@ type Registry struct {
 func Open(dir string) *Registry { return &Registry{dir: dir, lost: map[string]func(exec.Run){}} }
 
 // OnLost has f called for each run of a runner that is found lost by this process: it
-// ends what may be left of it. It is not safe for use while runs are looked at.
-func (g *Registry) OnLost(runner string, f func(exec.Run)) { g.lost[runner] = f }
+// ends what may be left of it. A run is found lost once, whatever it is looked at for:
+// f has to be known by then.
+func (g *Registry) OnLost(runner string, f func(exec.Run)) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.lost[runner] = f
+}
 
 // Dir returns the directory of a run, which need not exist.
 func (g *Registry) Dir(id string) string { return filepath.Join(g.dir, id) }
@@ -114,18 +121,19 @@ func write(run exec.Run) error {
 
 // read reads a run's record as it is on disk.
 func (g *Registry) read(id string) (exec.Run, error) {
-	text, err := os.ReadFile(g.path(id, RunFile))
-	if errors.Is(err, fs.ErrNotExist) || !validID(id) {
+	if !validID(id) {
+		return exec.Run{}, fmt.Errorf("run %s: %w", id, exec.ErrNoRun)
+	}
+	text, err := readRecord(g.path(id, RunFile))
+	if errors.Is(err, fs.ErrNotExist) {
 		return exec.Run{}, fmt.Errorf("run %s: %w", id, exec.ErrNoRun)
 	}
 	if err != nil {
 		return exec.Run{}, fmt.Errorf("read run %s: %w", id, err)
 	}
 	var run exec.Run
-	if err := json.Unmarshal(text, &run); err == nil && run.ID != id {
-		return exec.Run{}, fmt.Errorf("read %s: it is of run %q", g.path(id, RunFile), run.ID)
-	} else if err != nil {
-		return exec.Run{}, fmt.Errorf("read %s: %w", g.path(id, RunFile), err)
+	if err := understand(text, id, &run); err != nil {
+		return exec.Run{}, &DamagedError{id, g.path(id, RunFile), err}
 	}
 	run.Dir = g.Dir(id)
 	return run, nil
@@ -149,6 +157,9 @@ func (g *Registry) Update(id string, change func(*exec.Run)) (exec.Run, error) {
 		return run, err
 	}
 	change(&run)
+	if run.Status.Ended() {
+		run.Spec.Env = names(run.Spec.Env)
+	}
 	if after, err := json.Marshal(run); err != nil || string(after) == string(before) {
 		return run, err
 	}
@@ -201,7 +212,7 @@ func (g *Registry) List(runner string, f exec.RunFilter) ([]exec.Run, error) {
 	var runs []exec.Run
 	var errs []error
 	for _, id := range ids {
-		if createdBefore(id, f.Since) {
+		if madeAt(id).Before(f.Since.Truncate(time.Millisecond)) {
 			continue // without reading it
 		}
 		run, err := g.Get(id)
@@ -264,10 +275,14 @@ func (g *Registry) Find(prefix string) (string, error) {
 // Remove removes a run that has ended, with its logs.
 func (g *Registry) Remove(id string) error {
 	run, err := g.Get(id)
-	if err != nil {
+	var damaged *DamagedError
+	switch {
+	case errors.As(err, &damaged) && locked(g.path(id, ownerFile)):
+		return fmt.Errorf("remove run %s: a process carries it out: end that first", id)
+	case errors.As(err, &damaged): // nobody will ever know more of it
+	case err != nil:
 		return err
-	}
-	if !run.Status.Ended() {
+	case !run.Status.Ended():
 		return fmt.Errorf("remove run %s: it is %s: cancel it first", id, run.Status)
 	}
 	unlock, err := g.lock(id)
@@ -279,7 +294,7 @@ func (g *Registry) Remove(id string) error {
 	if err := os.Remove(g.path(id, RunFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove run %s: %w", id, err)
 	}
-	if err := os.RemoveAll(run.Dir); err != nil {
+	if err := os.RemoveAll(g.Dir(id)); err != nil {
 		return fmt.Errorf("remove run %s: %w", id, err)
 	}
 	return nil

@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/kilnbuild/kiln/exec"
 )
 
@@ -194,15 +196,83 @@ func TestUpdatesOfManyAreAllThere(t *testing.T) {
 	}
 }
 
+// damage lists what makes a record one that cannot be understood.
+var damage = map[string]func(text string) string{
+	"empty":          func(string) string { return "" },
+	"half":           func(text string) string { return text[:len(text)/2] },
+	"another run's":  func(text string) string { return strings.Replace(text, `"id": "`, `"id": "1`, 1) },
+	"unknown status": func(text string) string { return strings.Replace(text, "pending", "paused", 1) },
+	"no time":        func(text string) string { return strings.Replace(text, `"created": "2`, `"created": "x`, 1) },
+	"huge":           func(text string) string { return strings.Replace(text, "{", "{"+strings.Repeat(" ", maxRecord), 1) },
+}
+
 func TestDamagedRecordHidesNoOther(t *testing.T) {
-	g := open(t)
-	bad, _ := create(t, g, exec.JobSpec{})
-	good, _ := create(t, g, exec.JobSpec{})
-	os.WriteFile(filepath.Join(bad.Dir, RunFile), []byte(`{"id": "`), 0o600)
-	runs, err := g.List("", exec.RunFilter{})
-	if len(runs) != 1 || runs[0].ID != good.ID || err == nil || !strings.Contains(err.Error(), bad.ID) {
-		t.Errorf("%v %v", runs, err)
+	for what, do := range damage {
+		t.Run(what, func(t *testing.T) {
+			g := open(t)
+			bad, hold := create(t, g, exec.JobSpec{})
+			good, _ := create(t, g, exec.JobSpec{})
+			text, err := os.ReadFile(filepath.Join(bad.Dir, RunFile))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(bad.Dir, RunFile), []byte(do(string(text))), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			runs, err := g.List("", exec.RunFilter{})
+			var damaged *DamagedError
+			if len(runs) != 1 || runs[0].ID != good.ID || !errors.As(err, &damaged) || damaged.ID != bad.ID {
+				t.Errorf("%v %v", runs, err)
+			}
+			g.Update(good.ID, func(r *exec.Run) { r.Status = exec.RunCancelled })
+			if since, err := g.InUseSince(); err != nil || !since.Equal(madeAt(bad.ID)) {
+				t.Errorf("while a process holds it: in use since %v, %v", since, err)
+			}
+			if err := g.Remove(bad.ID); err == nil {
+				t.Error("it was removed while a process held it")
+			}
+			hold.Close()
+			if since, err := g.InUseSince(); err != nil || !since.IsZero() {
+				t.Errorf("in use since %v, %v", since, err)
+			}
+			if err := g.Remove(bad.ID); err != nil {
+				t.Error(err)
+			}
+			if runs, err := g.List("", exec.RunFilter{}); len(runs) != 1 || err != nil {
+				t.Errorf("after it was removed: %v %v", runs, err)
+			}
+		})
 	}
+}
+
+func TestEndedRunKeepsNoValues(t *testing.T) {
+	g := open(t)
+	run, _ := create(t, g, exec.JobSpec{Env: []string{"TOKEN=hunter2", "EMPTY="}})
+	if got, err := g.Get(run.ID); err != nil || !slices.Equal(got.Spec.Env, run.Spec.Env) {
+		t.Errorf("before its end: %q %v", got.Spec.Env, err)
+	}
+	if _, err := g.Update(run.ID, func(r *exec.Run) { r.Status = exec.RunSucceeded }); err != nil {
+		t.Fatal(err)
+	}
+	got, err := g.Get(run.ID)
+	if want := []string{"TOKEN", "EMPTY"}; err != nil || !slices.Equal(got.Spec.Env, want) {
+		t.Errorf("%q %v", got.Spec.Env, err)
+	}
+}
+
+func TestFilesAreTheOwnersOnly(t *testing.T) {
+	defer unix.Umask(unix.Umask(0))
+	g := open(t)
+	run, _ := create(t, g, exec.JobSpec{})
+	if err := g.WriteExit(run.ID, 0, 0); err != nil {
+		t.Fatal(err)
+	}
+	filepath.WalkDir(g.dir, func(path string, e os.DirEntry, err error) error {
+		if info, _ := e.Info(); path != g.dir && info.Mode().Perm()&0o077 != 0 {
+			t.Errorf("%s has mode %v", path, info.Mode())
+		}
+		return err
+	})
 }
 
 func TestSweepTakesOnlyWhatNobodyHolds(t *testing.T) {

@@ -41,10 +41,10 @@ func reserve(dir string) error {
 // writeFile writes a file of a run, at the cost of the room reserved if there is no other.
 func writeFile(dir, name string, content func(io.Writer) error) error {
 	path := filepath.Join(dir, name)
-	err := newfile.Write(path, true, content)
+	err := newfile.WritePrivate(path, content)
 	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
 		if os.Remove(filepath.Join(dir, reserveFile)) == nil {
-			err = newfile.Write(path, true, content)
+			err = newfile.WritePrivate(path, content)
 		}
 	}
 	return err

@@ -34,11 +34,10 @@ func newID(now time.Time) string {
 	return text[:8] + "-" + text[8:12] + "-" + text[12:16] + "-" + text[16:20] + "-" + text[20:]
 }
 
-// createdBefore reports whether an id was made before a time, by the clock of its maker:
-// to the millisecond.
-func createdBefore(id string, t time.Time) bool {
-	ms, err := strconv.ParseInt(id[:8]+id[9:13], 16, 64)
-	return err == nil && !t.IsZero() && ms < t.UnixMilli()
+// madeAt returns when a valid id was made, by the clock of its maker: to the millisecond.
+func madeAt(id string) time.Time {
+	ms, _ := strconv.ParseInt(id[:8]+id[9:13], 16, 64)
+	return time.UnixMilli(ms)
 }
 
 // validID reports whether a name is of the form of an id.

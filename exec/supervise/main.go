@@ -25,14 +25,18 @@ type Job struct {
 }
 
 // Running notes that the command has started, and how what is left of it is found
-// should this process be killed.
+// should this process be killed; nil: nothing can be left.
 func (j *Job) Running(handle any) error {
-	text, err := json.Marshal(handle)
-	if err != nil {
-		return err
+	var text json.RawMessage
+	if handle != nil {
+		var err error
+		if text, err = json.Marshal(handle); err != nil {
+			return err
+		}
 	}
-	j.Run, err = j.registry.Update(j.ID, func(r *exec.Run) {
-		r.Status, r.Started, r.Handle = exec.RunRunning, time.Now().UTC(), text
+	now := time.Now().UTC() // when it is written may be later
+	_, err := j.registry.Update(j.ID, func(r *exec.Run) {
+		r.Status, r.Started, r.Handle = exec.RunRunning, now, text
 	})
 	return err
 }

@@ -20,8 +20,17 @@ import (
 // without. Where the file system can, the file has no name until then, so that not
 // even a killed process leaves anything; elsewhere it is called .kiln-SOMETHING.
 func Write(path string, overwrite bool, write func(io.Writer) error) error {
+	return writeMode(path, 0o666, overwrite, write)
+}
+
+// WritePrivate is Write, overwriting, of a file that only its owner may read.
+func WritePrivate(path string, write func(io.Writer) error) error {
+	return writeMode(path, 0o600, true, write)
+}
+
+func writeMode(path string, mode os.FileMode, overwrite bool, write func(io.Writer) error) error {
 	path = filepath.Clean(path)
-	f, named, err := openAside(filepath.Dir(path))
+	f, named, err := openAside(filepath.Dir(path), mode)
 	if err != nil {
 		return err
 	}
@@ -89,25 +98,25 @@ func procPath(f *os.File) string { return fmt.Sprintf("/proc/self/fd/%d", f.Fd()
 
 // openAside opens a new file on the file system of dir, and reports whether it has a
 // name.
-func openAside(dir string) (f *os.File, named bool, err error) {
-	f, err = os.OpenFile(dir, os.O_WRONLY|unix.O_TMPFILE, 0o666)
+func openAside(dir string, mode os.FileMode) (f *os.File, named bool, err error) {
+	f, err = os.OpenFile(dir, os.O_WRONLY|unix.O_TMPFILE, mode)
 	if err == nil {
 		if _, err := os.Lstat(procPath(f)); err == nil {
 			return f, false, nil
 		}
 		f.Close() // without /proc it cannot be given a name
 	}
-	f, err = createAside(dir)
+	f, err = createAside(dir, mode)
 	return f, true, err
 }
 
 // createAside creates a file with a name that nobody uses. It is not os.CreateTemp,
 // whose files have mode 0600: here the kernel applies the umask, which a process can
 // only read by changing it under everybody.
-func createAside(dir string) (f *os.File, err error) {
+func createAside(dir string, mode os.FileMode) (f *os.File, err error) {
 	for range 1000 {
 		name := filepath.Join(dir, fmt.Sprintf(".kiln-%08x", rand.Uint32()))
-		f, err = os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+		f, err = os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 		if !errors.Is(err, fs.ErrExist) {
 			break
 		}

@@ -130,7 +130,7 @@ func TestKilled(t *testing.T) {
 		t.Fatal("it lives")
 	}
 	d := t.TempDir()
-	if f, named, err := openAside(d); err != nil || named {
+	if f, named, err := openAside(d, 0o666); err != nil || named {
 		t.Skip("this file system knows no files without a name: ", err)
 	} else {
 		f.Close()
@@ -151,7 +151,7 @@ func TestNamed(t *testing.T) {
 	d := t.TempDir()
 	defer unix.Umask(unix.Umask(0o027))
 	for i, overwrite := range []bool{false, true, false} {
-		f, err := createAside(d)
+		f, err := createAside(d, 0o666)
 		must(t, err)
 		err = place(f, true, d+"/a", overwrite)
 		f.Close()
