@@ -22,8 +22,9 @@ type elsewhere struct {
 	lost    map[warehouse.WareID]bool
 }
 
-func (e *elsewhere) Any() bool                    { return true }
-func (e *elsewhere) Reaches(*warehouse.Memo) bool { return true }
+func (e *elsewhere) Any() bool                                  { return true }
+func (e *elsewhere) Reaches(*warehouse.Memo) bool               { return true }
+func (e *elsewhere) Foresee(context.Context, warehouse.StepKey) {}
 
 func (e *elsewhere) Memo(_ context.Context, key warehouse.StepKey) *warehouse.Memo {
 	e.mu.Lock()

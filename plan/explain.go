@@ -47,12 +47,15 @@ func (p *Plan) Explain(ctx context.Context, steps []*Step, o ExplainOptions) ([]
 	if o.History != nil && len(steps) >= cacheFrom {
 		x.cache = readMemoCache(o.History.memoPath())
 	}
-	for _, level := range levels(steps, len(p.Steps)) {
+	levels := levels(steps, len(p.Steps))
+	for i, level := range levels {
 		if err := ctx.Err(); err != nil {
 			return nil, fmt.Errorf("explain the plan: %w", err)
 		}
 		x.explainAll(level)
-		x.ask(ctx, level)
+		if o.Shared.Any() && x.ask(ctx, level) {
+			x.foresee(ctx, levels, i)
+		}
 	}
 	if o.History != nil {
 		for i := range x.result {
@@ -86,6 +89,7 @@ type explainer struct {
 	o      ExplainOptions
 	at     []int32 // by Step.Index: index in result, or -1
 	result []Explanation
+	ahead  foresight
 	files  map[[2]string]fileChanges // by address and old ware id
 }
 

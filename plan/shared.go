@@ -2,6 +2,7 @@ package plan
 
 import (
 	"context"
+	"sync/atomic"
 
 	"github.com/kilnbuild/kiln/warehouse"
 	"golang.org/x/sync/errgroup"
@@ -15,6 +16,9 @@ type Shared interface {
 	// Memo returns the memo of a step's key that is to be believed, or nil. Asked again
 	// it says the same at once.
 	Memo(ctx context.Context, key warehouse.StepKey) *warehouse.Memo
+	// Foresee looks for a memo under an early key, for Memo to have at hand when it is
+	// asked for the step's own.
+	Foresee(ctx context.Context, early warehouse.StepKey)
 	// Reaches reports whether the wares of a memo from elsewhere may be had there.
 	Reaches(memo *warehouse.Memo) bool
 	// Fetch brings a ware into the local warehouse. The error matches
@@ -31,6 +35,9 @@ func (Alone) Any() bool { return false }
 // Memo is nil.
 func (Alone) Memo(context.Context, warehouse.StepKey) *warehouse.Memo { return nil }
 
+// Foresee does nothing.
+func (Alone) Foresee(context.Context, warehouse.StepKey) {}
+
 // Reaches is false.
 func (Alone) Reaches(*warehouse.Memo) bool { return false }
 
@@ -43,11 +50,9 @@ func (Alone) Fetch(_ context.Context, id warehouse.WareID, _ func(done, total in
 const askJobs = 32
 
 // ask looks for memos of those of steps, which do not need each other, that are not
-// remembered here.
-func (x *explainer) ask(ctx context.Context, steps []*Step) {
-	if !x.o.Shared.Any() {
-		return
-	}
+// remembered here, and reports whether it has found one.
+func (x *explainer) ask(ctx context.Context, steps []*Step) bool {
+	var found atomic.Bool
 	var g errgroup.Group
 	g.SetLimit(askJobs)
 	for _, s := range steps {
@@ -55,16 +60,23 @@ func (x *explainer) ask(ctx context.Context, steps []*Step) {
 		if e.State != StateRun || e.Reasons[0].Kind != ReasonNoMemo && e.Reasons[0].Kind != ReasonWareGone {
 			continue
 		}
-		g.Go(func() error {
+		look := func() error {
 			memo := x.o.Shared.Memo(ctx, e.Resolved.Key)
 			if memo == nil {
 				return nil
 			}
 			if reason := x.o.holds(&e.Resolved, memo); reason == nil {
 				e.State, e.Memo, e.Reasons = StateRemembered, memo, nil
+				found.Store(true)
 			}
 			return nil
-		})
+		}
+		if len(steps) == 1 {
+			look() // which is at once if it was foreseen
+			break
+		}
+		g.Go(look)
 	}
 	g.Wait()
+	return found.Load()
 }

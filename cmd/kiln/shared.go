@@ -215,9 +215,9 @@ func (s *session) pusher(ctx context.Context, targets []string, tale *story) (ma
 		return nil, func() {}
 	}
 	p := s.shared.NewPusher(ctx, tale.pushing)
-	final, fetched := finalSteps(s.plan, targets), fetchedWares(s.plan.Formula)
+	early, final, fetched := s.plan.EarlyKeys(), finalSteps(s.plan, targets), fetchedWares(s.plan.Formula)
 	made = func(m exec.Made) {
-		p.Add(remote.Made{Memo: m.Memo, Took: s.took(m.Step.Step, fetched), Final: final[m.Step.Addr]})
+		p.Add(remote.Made{Memo: m.Memo, Early: early[m.Step.Index], Took: s.took(m.Step.Step, fetched), Final: final[m.Step.Addr]})
 	}
 	return made, func() { _ = p.Wait() } // what went wrong was told, and is no failure of the run
 }

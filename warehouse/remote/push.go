@@ -14,6 +14,7 @@ import (
 // A Made is a step that has ended well and is remembered here.
 type Made struct {
 	Memo  warehouse.Memo
+	Early warehouse.StepKey  // its memo is kept under this one too, as plan.EarlyKeys has it; "": it has none
 	Took  []warehouse.WareID // what it took that was fetched
 	Final bool               // one of the formula's outputs is its own
 }
@@ -113,7 +114,7 @@ func (p *Pusher) push(m *member, made Made) {
 			return // the Set has told why
 		}
 	}
-	if err := p.memo(m, made.Memo); err != nil {
+	if err := p.memo(m, made.Memo, made.Early); err != nil {
 		p.failed(m, err)
 	}
 }
@@ -149,7 +150,7 @@ func (s *Set) put(ctx context.Context, m *member, id warehouse.WareID, progress 
 }
 
 // memo pushes a memo whose wares are there.
-func (p *Pusher) memo(m *member, memo warehouse.Memo) error {
+func (p *Pusher) memo(m *member, memo warehouse.Memo, early warehouse.StepKey) error {
 	if !m.Memos || !memo.MayBeShared() {
 		return nil
 	}
@@ -180,7 +181,11 @@ func (p *Pusher) memo(m *member, memo warehouse.Memo) error {
 	if err != nil {
 		return err
 	}
-	return store.PutMemo(p.ctx, memo.Key, sealed)
+	err = store.PutMemo(p.ctx, memo.Key, sealed)
+	if err == nil && early != "" && early != memo.Key {
+		err = store.PutMemo(p.ctx, early, sealed)
+	}
+	return err
 }
 
 // pushFailed notes why something was not pushed. What is about the one ware leaves the

@@ -56,7 +56,8 @@ type Set struct {
 	trees    sync.Map // tree id by ware id, of other packtypes: what signed memos say
 
 	found     sync.Map // memos by step key
-	nothing   sync.Map // step keys that no warehouse has a memo of
+	foreseen  sync.Map // the same, before somebody has asked for them
+	nothing   sync.Map // keys under which no warehouse has a memo
 	forgotten sync.Map // step keys whose memos count no more
 
 	keeping sync.WaitGroup // memos that are being written
@@ -222,14 +223,51 @@ func (s *Set) checkTree(rec warehouse.Record) error {
 // Memo asks the warehouses for the memo of a step key, and keeps it with the local
 // memos, by the time that Flush returns. It is nil if none has one that is to be believed.
 func (s *Set) Memo(ctx context.Context, key warehouse.StepKey) *warehouse.Memo {
-	if s == nil {
-		return nil
-	}
-	if _, known := s.nothing.Load(key); known || s.isForgotten(key) {
+	if s == nil || s.isForgotten(key) {
 		return nil
 	}
 	if memo, known := s.found.Load(key); known {
 		return memo.(*warehouse.Memo)
+	}
+	var memo *warehouse.Memo
+	if foreseen, ok := s.foreseen.Load(key); ok {
+		memo = foreseen.(*warehouse.Memo)
+	} else {
+		memo = s.ask(ctx, key, func(sealed []byte) (*warehouse.Memo, error) { return seal.Open(sealed, key, s.o.Trusted) })
+	}
+	if memo == nil {
+		return nil
+	}
+	s.learn(memo)
+	s.found.Store(key, memo)
+	if s.o.Memos != nil {
+		s.keeping.Add(1)
+		select {
+		case s.queue <- memo:
+		case <-s.closed: // the run was over before the answer came
+			s.keeping.Done()
+		}
+	}
+	return memo
+}
+
+// Foresee asks the warehouses for the memo that was pushed with an early key, so that
+// Memo has it at hand when the step's own key is known, if that is the memo's.
+func (s *Set) Foresee(ctx context.Context, early warehouse.StepKey) {
+	if s == nil {
+		return
+	}
+	memo := s.ask(ctx, early, func(sealed []byte) (*warehouse.Memo, error) { return seal.OpenAny(sealed, s.o.Trusted) })
+	if memo != nil {
+		s.foreseen.Store(memo.Key, memo)
+	}
+}
+
+// ask asks the warehouses for a memo by its step key, or an early one. It is nil if none
+// has one that open takes and that others may rely on.
+func (s *Set) ask(ctx context.Context, name warehouse.StepKey, open func(sealed []byte) (*warehouse.Memo, error)) *warehouse.Memo {
+	if _, known := s.nothing.Load(name); known {
+		return nil
 	}
 	for _, m := range s.members {
 		if !m.Memos || !m.Read {
@@ -240,14 +278,14 @@ func (s *Set) Memo(ctx context.Context, key warehouse.StepKey) *warehouse.Memo {
 			s.leave(ctx, m, err)
 			continue
 		}
-		sealed, err := store.Memo(ctx, key)
+		sealed, err := store.Memo(ctx, name)
 		if err != nil {
 			if !errors.Is(err, warehouse.ErrMissing) {
 				s.leave(ctx, m, err)
 			}
 			continue
 		}
-		memo, err := seal.Open(sealed, key, s.o.Trusted)
+		memo, err := open(sealed)
 		if err == nil && !memo.MayBeShared() {
 			err = errors.New("its step could reach a network")
 		}
@@ -256,20 +294,10 @@ func (s *Set) Memo(ctx context.Context, key warehouse.StepKey) *warehouse.Memo {
 			continue
 		}
 		memo.Origin = m.URL
-		s.learn(memo)
-		s.found.Store(key, memo)
-		if s.o.Memos != nil {
-			s.keeping.Add(1)
-			select {
-			case s.queue <- memo:
-			case <-s.closed: // the run was over before the answer came
-				s.keeping.Done()
-			}
-		}
 		return memo
 	}
 	if ctx.Err() == nil {
-		s.nothing.Store(key, true)
+		s.nothing.Store(name, true)
 	}
 	return nil
 }

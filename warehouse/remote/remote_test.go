@@ -146,6 +146,50 @@ func TestShare(t *testing.T) {
 	}
 }
 
+// TestForesee has a memo pushed under an early key too, and fetched by that alone.
+func TestForesee(t *testing.T) {
+	secret, dir := newSecret(t), t.TempDir()
+	one := newTeam(t, secret, []string{dir}, nil)
+	made := one.made("a", one.ware("made"))
+	made.Early = warehouse.StepKey(strings.Repeat("e", 64))
+	if err := one.push(made); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range files(t, dir) {
+		if strings.Contains(path, string(made.Memo.Key)) {
+			if err := os.Remove(path); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	two := newTeam(t, secret, []string{dir}, nil)
+	two.Foresee(t.Context(), made.Early)
+	if two.Memo(t.Context(), made.Early) != nil {
+		t.Error("there is a memo of the early key, which is no step's")
+	}
+	two.Flush()
+	if keys, err := two.memos.Keys(); err != nil || len(keys) > 0 {
+		t.Errorf("kept before anybody has asked for it: %v, %v", keys, err)
+	}
+	memo := two.Memo(t.Context(), made.Memo.Key)
+	if memo == nil || memo.Outputs["out"] != made.Memo.Outputs["out"] || memo.Origin != "ca+file://"+dir {
+		t.Fatalf("memo %+v, warned %v", memo, two.warned)
+	}
+	two.Flush()
+	if _, err := two.memos.Get(made.Memo.Key); err != nil {
+		t.Error(err)
+	}
+
+	stranger := newTeam(t, newSecret(t), []string{dir}, nil)
+	stranger.Foresee(t.Context(), made.Early)
+	if stranger.Memo(t.Context(), made.Memo.Key) != nil {
+		t.Error("a memo counts that nobody trusted has signed")
+	}
+	if len(stranger.warned) != 1 || !strings.Contains(stranger.warned[0], "not trusted here") {
+		t.Errorf("warned %q", stranger.warned)
+	}
+}
+
 func TestPolicies(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
