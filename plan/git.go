@@ -66,7 +66,7 @@ func (src *sources) fetchGit(ctx context.Context, w *formula.Ware, commit string
 		known, err := src.o.Warehouse.Get(warehouse.WareID{Packtype: git.Packtype, Hash: e.Commit})
 		if err == nil {
 			e.ID = known.Tree
-			return e, nil
+			return e, src.prove(w, e)
 		}
 	}
 	rec, err := repo.Checkout(ctx, src.o.Warehouse, id, g.options())
@@ -80,7 +80,9 @@ func (src *sources) fetchGit(ctx context.Context, w *formula.Ware, commit string
 	if err == nil && git.Named(g.options()) {
 		_, err = git.Name(src.o.Warehouse, rec, id)
 	}
-	e.ID = rec.Tree
+	if e.ID = rec.Tree; err == nil {
+		err = src.prove(w, e)
+	}
 	return e, err
 }
 

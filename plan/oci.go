@@ -81,7 +81,7 @@ func (src *sources) fetchOCI(ctx context.Context, w *formula.Ware, digest string
 	if img.Digest != img.asked {
 		e.Manifest = img.Digest.String()
 	}
-	return e, nil
+	return e, src.prove(w, e)
 }
 
 // unpackImage puts w's image into the warehouse. Each layer is unpacked as soon as it

@@ -165,6 +165,7 @@ func (src *sources) resolveAll(ctx context.Context, jobs []*source, locked map[s
 	g.SetLimit(src.jobs())
 	for i, s := range jobs {
 		if src.known(s, locked) {
+			_, results[i] = src.proven(s)
 			continue // most of a large formula; not worth a goroutine
 		}
 		g.Go(func() error {
@@ -240,6 +241,10 @@ func (src *sources) known(s *source, locked map[string]LockEntry) bool {
 	for _, w := range s.wares {
 		if e, ok := locked[w.Addr]; ok && e.matches(w.Source) {
 			s.entry, s.id = e, e.ID
+			if src.wantsUpdate(s) && src.doubtful(s) {
+				s.entry, s.id = LockEntry{}, warehouse.WareID{}
+				return false
+			}
 			return first.Source.Kind != formula.SourceID && first.Source.Kind != formula.SourceCatalog // which are held against the warehouse
 		} else if ok && e.OCI != "" && e.OCI == w.Source.OCI {
 			s.digest = e.Digest
@@ -248,8 +253,18 @@ func (src *sources) known(s *source, locked map[string]LockEntry) bool {
 	return false
 }
 
-func (src *sources) wantsUpdate(s *source) bool {
-	return src.o.UpdateAll || slices.ContainsFunc(s.wares, func(w *formula.Ware) bool {
+// doubtful reports whether the entry of a source that can only be one ware has to be
+// found out again: it is known to be wrong, or was asked for and is not known to be right.
+func (src *sources) doubtful(s *source) bool {
+	known, err := src.proven(s)
+	return err != nil || !known && src.asksFor(s)
+}
+
+func (src *sources) wantsUpdate(s *source) bool { return src.o.UpdateAll || src.asksFor(s) }
+
+// asksFor reports whether s is among the wares that are to be resolved anew by name.
+func (src *sources) asksFor(s *source) bool {
+	return slices.ContainsFunc(s.wares, func(w *formula.Ware) bool {
 		return slices.Contains(src.o.Update, w.Addr) || slices.Contains(src.o.Update, strings.TrimPrefix(w.Addr, "ware."))
 	})
 }

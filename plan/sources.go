@@ -102,6 +102,9 @@ func (src *sources) fetchURL(ctx context.Context, w *formula.Ware, locked LockEn
 		e.SHA256 = dl.sha256
 		e.ID, err = src.packs.unpack(ctx, w, dl, src.report(w.Addr, PhaseUnpack))
 		src.end(w.Addr, PhaseUnpack, err)
+		if err == nil {
+			err = src.prove(w, e)
+		}
 		return err
 	})
 	return e, err

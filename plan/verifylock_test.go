@@ -10,7 +10,8 @@ import (
 	"github.com/kilnbuild/kiln/formula"
 )
 
-// TestVerifyLockGit: an id of another ware that is here, beside a commit that stayed.
+// TestVerifyLockGit: an id of another ware that is here, beside a commit that stayed. It is
+// found out by what the commit gave, or where that is not known from the repository.
 func TestVerifyLockGit(t *testing.T) {
 	pr := newProject(t, map[string]formula.Source{
 		"ware.a": {Kind: formula.SourceGit, Git: "../up"},
@@ -26,6 +27,16 @@ func TestVerifyLockGit(t *testing.T) {
 		lock := filepath.Join(pr.dir, LockName)
 		good := pr.lockText()
 		must(t, os.WriteFile(lock, []byte(strings.Replace(good, edit[0], edit[1], 1)), 0o644))
+		if diags := pr.fail(); len(diags) != 1 || !errors.Is(Cause(diags), ErrMismatch) {
+			t.Errorf("%s → %s: %v", edit[0], edit[1], diags)
+		}
+		recs, err := pr.world.Warehouse.List(t.Context())
+		must(t, err)
+		for _, rec := range recs {
+			if rec.ID.Packtype == "derived" {
+				must(t, pr.world.Warehouse.Remove(rec.ID))
+			}
+		}
 		p, changes := pr.resolve()
 		if diags := p.VerifyLock(t.Context()); len(changes) != 0 || len(diags) != 1 || !errors.Is(Cause(diags), ErrMismatch) {
 			t.Errorf("%s → %s: %v, %v", edit[0], edit[1], changes, diags)

@@ -18,9 +18,10 @@ With --check, nothing is written: what would change is told, and the exit code i
 if anything would. That is for CI, where the committed lock file has to be the one
 that is used. When all is locked, it needs no network.
 
-With --check --fetch, what url, git and oci wares are is also fetched again as the
-lock file pins it, and has to make the wares that the lock file names (exit code 102
-if not). Without, the ids in the lock file are believed where their wares are here.`
+An id that is not what the sha256, commit or digest beside it has given on this
+machine is an edited one: exit code 102, here as in a run. With --check --fetch that
+is also found where nothing is known yet: what url, git and oci wares are is fetched
+again as the lock file pins it, and has to make the wares that the lock file names.`
 
 func newLockCmd(a *app) *cobra.Command {
 	var f planFlags
@@ -49,7 +50,8 @@ func newLockCmd(a *app) *cobra.Command {
 const updateHelp = `Resolve the given wares anew, or all of them, and write the lock file. A ware is
 named by its address, such as ware.lua or lua.
 
-A url with a sha256 can only ever be one ware, so that its entry stays.`
+A url with a sha256 can only ever be one ware, so that its entry stays if it is known
+here to be right. If it is not known, it is found out for wares that are given.`
 
 func newUpdateCmd(a *app) *cobra.Command {
 	var f planFlags
