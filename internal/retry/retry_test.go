@@ -28,6 +28,7 @@ func TestDo(t *testing.T) {
 			"never":           {[]error{errPasses, errPasses, errPasses, errPasses, errPasses}, errPasses, 5, 3750 * time.Millisecond},
 			"final":           {[]error{errPasses, Final(io.EOF)}, io.EOF, 2, 250 * time.Millisecond},
 			"not believed":    {[]error{&tls.CertificateVerificationError{Err: io.EOF}}, io.EOF, 1, 0},
+			"silent":          {[]error{silentError{errPasses}, silentError{errPasses}}, silentError{errPasses}, 2, 250 * time.Millisecond},
 			"the server says": {[]error{afterError{errPasses, 7 * time.Second}}, nil, 2, 7 * time.Second},
 			"for too long":    {[]error{afterError{errPasses, time.Hour}}, nil, 2, 20 * time.Second},
 		} {

@@ -16,8 +16,9 @@ type Guard struct {
 	// Stall is how long a connection may be silent while bytes are on their way; 0: a
 	// minute.
 	Stall time.Duration
-	// Think is how long a server may take to answer after it has all of a request; 0:
-	// five minutes, since some then copy what they got.
+	// Think is how long a server may take to answer after it has all of a request's
+	// body; 0: five minutes, since some then copy what they got. Without a body that is
+	// Stall.
 	Think time.Duration
 }
 
@@ -34,6 +35,9 @@ func (g *Guard) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	if w.think == 0 {
 		w.think = defaultThink
+	}
+	if req.Body == nil || req.Body == http.NoBody {
+		w.think = w.stall
 	}
 	w.ctx, w.cancel = context.WithCancelCause(req.Context())
 	w.wait("no answer", w.think)
@@ -52,6 +56,9 @@ func (g *Guard) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
+// A silentError says that a server said nothing for long.
+type silentError struct{ error }
+
 // A watch cancels a request when what it waits for does not come.
 type watch struct {
 	ctx          context.Context
@@ -67,7 +74,7 @@ func (w *watch) wait(what string, d time.Duration) {
 	if w.timer != nil {
 		w.timer.Stop()
 	}
-	w.timer = time.AfterFunc(d, func() { w.cancel(fmt.Errorf("%s for %s", what, d)) })
+	w.timer = time.AfterFunc(d, func() { w.cancel(silentError{fmt.Errorf("%s for %s", what, d)}) })
 }
 
 func (w *watch) answered() {

@@ -138,7 +138,7 @@ func (p *Pusher) ware(m *member, id warehouse.WareID) error {
 
 // put puts a ware of the local warehouse into a warehouse.
 func (s *Set) put(ctx context.Context, m *member, id warehouse.WareID, progress func(done, total int64)) error {
-	store, err := m.use(ctx)
+	store, err := s.reach(ctx, m, id)
 	if err != nil {
 		return err
 	}
@@ -181,11 +181,13 @@ func (p *Pusher) memo(m *member, memo warehouse.Memo, early warehouse.StepKey) e
 	if err != nil {
 		return err
 	}
-	err = store.PutMemo(p.ctx, memo.Key, sealed)
-	if err == nil && early != "" && early != memo.Key {
-		err = store.PutMemo(p.ctx, early, sealed)
-	}
-	return err
+	return inTime(p.ctx, func(ctx context.Context) error {
+		err := store.PutMemo(ctx, memo.Key, sealed)
+		if err == nil && early != "" && early != memo.Key {
+			err = store.PutMemo(ctx, early, sealed)
+		}
+		return err
+	})
 }
 
 // pushFailed notes why something was not pushed. What is about the one ware leaves the

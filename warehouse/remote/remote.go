@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/kilnbuild/kiln/warehouse"
 	"github.com/kilnbuild/kiln/warehouse/seal"
@@ -70,8 +71,48 @@ type member struct {
 	Warehouse
 	open  sync.Mutex
 	store warehouse.Store
+	meet  sync.Mutex // held while it is asked for the first time
+	met   bool
 	mu    sync.Mutex
 	down  error // why it is left alone
+}
+
+// askTime is how long a warehouse may take for a small answer, tries and all: a run is
+// slower for one that is as good as gone, but goes on.
+const askTime = 30 * time.Second
+
+var errSilent = fmt.Errorf("it did not answer for %s", askTime)
+
+// inTime calls f, which wants a small answer of a warehouse.
+func inTime(ctx context.Context, f func(context.Context) error) error {
+	limited, cancel := context.WithTimeoutCause(ctx, askTime, errSilent)
+	defer cancel()
+	err := f(limited)
+	if err != nil && ctx.Err() == nil && context.Cause(limited) == errSilent {
+		return errSilent
+	}
+	return err
+}
+
+// reach returns the member's store, once it has answered something: what moves wares has
+// no limit of time that could tell a dead server from a slow one.
+func (s *Set) reach(ctx context.Context, m *member, id warehouse.WareID) (warehouse.Store, error) {
+	m.meet.Lock()
+	defer m.meet.Unlock()
+	store, err := m.use(ctx)
+	if err != nil || m.met {
+		return store, err
+	}
+	err = inTime(ctx, func(ctx context.Context) error {
+		_, err := store.Has(ctx, []warehouse.WareID{id})
+		return err
+	})
+	if err == errSilent {
+		s.leave(ctx, m, err)
+		return nil, err
+	}
+	m.met = true // also if it refuses to tell
+	return store, nil
 }
 
 // New makes a Set. The caller closes it. It opens nothing yet.
@@ -168,7 +209,7 @@ func (s *Set) fetch(ctx context.Context, id warehouse.WareID, progress func(done
 		if !m.Read {
 			continue
 		}
-		store, err := m.use(ctx)
+		store, err := s.reach(ctx, m, id)
 		if err == nil {
 			var rec warehouse.Record
 			rec, err = store.Get(ctx, id, s.o.Local, warehouse.Transfer{Progress: progress, CacheDir: s.o.CacheDir})
@@ -278,7 +319,11 @@ func (s *Set) ask(ctx context.Context, name warehouse.StepKey, open func(sealed 
 			s.leave(ctx, m, err)
 			continue
 		}
-		sealed, err := store.Memo(ctx, name)
+		var sealed []byte
+		err = inTime(ctx, func(ctx context.Context) (err error) {
+			sealed, err = store.Memo(ctx, name)
+			return err
+		})
 		if err != nil {
 			if !errors.Is(err, warehouse.ErrMissing) {
 				s.leave(ctx, m, err)
