@@ -56,6 +56,13 @@ func (m *member) takes(final bool) bool {
 	return m.Push == PushAll || m.Push == PushOutputs && final
 }
 
+// takesNothing reports whether the warehouse has said that it is for reading only.
+func (m *member) takesNothing() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.closed
+}
+
 // NewPusher makes a Pusher that stops when ctx ends. tell, if not nil, is told how many
 // steps are left to push, one call at a time.
 func (s *Set) NewPusher(ctx context.Context, tell func(left int)) *Pusher {
@@ -105,6 +112,9 @@ func (p *Pusher) count(n int) {
 
 // push puts a step's wares into a warehouse, and when they are there its memo.
 func (p *Pusher) push(m *member, made Made) {
+	if m.takesNothing() {
+		return
+	}
 	ids := slices.Collect(maps.Values(made.Memo.Outputs))
 	if m.Push == PushAll {
 		ids = append(ids, made.Took...)
@@ -196,7 +206,13 @@ func (s *Set) pushFailed(ctx context.Context, m *member, err error) {
 	switch {
 	case ctx.Err() != nil:
 	case errors.Is(err, warehouse.ErrReadOnly):
-		s.warn("nothing is pushed to warehouse %s: %v", m.Name, err)
+		m.mu.Lock()
+		first := !m.closed
+		m.closed = true
+		m.mu.Unlock()
+		if first {
+			s.warn("nothing is pushed to warehouse %s: %v", m.Name, err)
+		}
 	case errors.Is(err, warehouse.ErrMissing):
 		s.warn("not pushed to warehouse %s: %v", m.Name, err)
 	default:

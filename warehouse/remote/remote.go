@@ -73,8 +73,10 @@ type member struct {
 	store warehouse.Store
 	meet  sync.Mutex // held while it is asked for the first time
 	met   bool
-	mu    sync.Mutex
-	down  error // why it is left alone
+
+	mu     sync.Mutex
+	down   error // why it is left alone
+	closed bool  // it takes nothing that is pushed
 }
 
 // askTime is how long a warehouse may take for a small answer, tries and all: a run is
@@ -217,11 +219,6 @@ func (s *Set) fetch(ctx context.Context, id warehouse.WareID, progress func(done
 				err = s.checkTree(rec)
 			}
 			if err == nil {
-				for _, lied := range failures {
-					if mismatch(lied) { // the others were told when they were left
-						s.warn("%v", lied)
-					}
-				}
 				return rec, nil
 			}
 		}
@@ -231,7 +228,9 @@ func (s *Set) fetch(ctx context.Context, id warehouse.WareID, progress func(done
 		switch {
 		case errors.Is(err, warehouse.ErrMissing):
 			continue
-		case !mismatch(err):
+		case mismatch(err):
+			s.warn("warehouse %s: %v", m.Name, err) // which who asked may not care for, and go elsewhere
+		default:
 			s.leave(ctx, m, err)
 		}
 		failures = append(failures, fmt.Errorf("warehouse %s: %w", m.Name, err))

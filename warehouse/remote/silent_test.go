@@ -2,7 +2,11 @@ package remote
 
 import (
 	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 
@@ -63,5 +67,32 @@ func TestMute(t *testing.T) {
 				t.Errorf("%s: asked %d times, warned %q", name, m.asked, tm.warned)
 			}
 		})
+	}
+}
+
+// TestReadOnly pushes to a server that takes nothing: it is told once, and then left in
+// peace.
+func TestReadOnly(t *testing.T) {
+	var puts atomic.Int32
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPut {
+			puts.Add(1)
+			w.WriteHeader(http.StatusMethodNotAllowed)
+			return
+		}
+		http.NotFound(w, r)
+	}))
+	defer server.Close()
+	tm := newTeam(t, newSecret(t), []string{"/none"}, func(_ int, w *Warehouse) { w.URL = "ca+" + server.URL })
+	one, two := tm.ware("one"), tm.ware("two")
+	p := tm.NewPusher(t.Context(), nil)
+	for _, id := range []warehouse.WareID{one, two} {
+		p.Add(tm.made("a", id))
+		if err := p.Wait(); !errors.Is(err, warehouse.ErrReadOnly) {
+			t.Errorf("push: %v", err)
+		}
+	}
+	if len(tm.warned) != 1 || puts.Load() != 1 {
+		t.Errorf("%d times, warned %q", puts.Load(), tm.warned)
 	}
 }
