@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"github.com/hashicorp/hcl/v2"
+	"github.com/kilnbuild/kiln/plan"
+	"golang.org/x/sys/unix"
 )
 
 // How kiln speaks to a person. All of it goes to stderr, through this file:
@@ -79,7 +81,19 @@ func (a *app) printError(err error) {
 	default:
 		fmt.Fprintf(a.stderr, "kiln: %v\n", err)
 	}
-	if errors.As(err, &hint) {
+	switch {
+	case errors.As(err, &hint):
 		fmt.Fprintln(a.stderr, hint.hint)
+	case isFull(err) && exitCodeOf(err) != codeSandbox: // which is also what too many namespaces are called
+		fmt.Fprintln(a.stderr, "The disk is full. kiln warehouse du says what kiln keeps on it, and kiln gc --max-size makes room.")
 	}
+}
+
+// isFull reports whether err, or what a diagnostic was made of, is that there is no room.
+func isFull(err error) bool {
+	var diags *diagError
+	if errors.As(err, &diags) {
+		return isFull(plan.Cause(diags.diags))
+	}
+	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)
 }

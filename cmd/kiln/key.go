@@ -1,13 +1,19 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
+	"unicode"
 
 	"github.com/kilnbuild/kiln/warehouse/seal"
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 )
 
 const keyHelp = `Memos that go to other warehouses are signed, and those that come from there count
@@ -106,7 +112,7 @@ func (a *app) keyList([]string) error {
 	}
 	return withTrusted(func(list []seal.Trusted) ([]seal.Trusted, error) {
 		for _, t := range list {
-			fmt.Fprintln(a.stdout, t.Key, t.Name)
+			fmt.Fprintln(a.stdout, strings.TrimSpace(t.Key.String()+" "+t.Name))
 		}
 		return list, errUnchanged
 	})
@@ -121,8 +127,16 @@ func (a *app) keyTrust(args []string) error {
 	if len(args) > 1 {
 		t.Name = args[1]
 	}
+	if strings.ContainsFunc(t.Name, unicode.IsControl) {
+		return fmt.Errorf("a key cannot be called %q: that is more than a line of text", t.Name)
+	}
 	return withTrusted(func(list []seal.Trusted) ([]seal.Trusted, error) {
-		list = slices.DeleteFunc(list, func(old seal.Trusted) bool { return old.Key == key })
+		list = slices.DeleteFunc(list, func(old seal.Trusted) bool {
+			if old.Key == key {
+				t.Name = cmp.Or(t.Name, old.Name)
+			}
+			return old.Key == key
+		})
 		return append(list, t), nil
 	})
 }
@@ -140,11 +154,15 @@ func (a *app) keyDistrust(args []string) error {
 // errUnchanged says that there is nothing to write.
 var errUnchanged = errors.New("unchanged")
 
-// withTrusted changes the list of trusted keys.
+// withTrusted changes the list of trusted keys, one kiln at a time.
 func withTrusted(change func([]seal.Trusted) ([]seal.Trusted, error)) error {
 	path, err := configFile(trustedKeys)
 	if err != nil {
 		return err
+	}
+	if d, err := os.Open(filepath.Dir(path)); err == nil {
+		defer d.Close()
+		_ = unix.Flock(int(d.Fd()), unix.LOCK_EX) // a file system without locks is no reason to stop
 	}
 	list, err := seal.ReadTrusted(path)
 	if err != nil {

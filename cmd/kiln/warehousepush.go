@@ -29,7 +29,8 @@ const pullHelp = `Bring wares from a warehouse to this machine, and print the id
 by their whole ids.`
 
 const copyHelp = `Copy wares from one warehouse to another, and print the id of each. They pass through
-this machine, which verifies them and keeps only what it had before.`
+this machine, which verifies them and keeps only what it had before, or what another
+kiln has come to count on.`
 
 // transferJobs is how many wares are on their way at a time.
 const transferJobs = 4
@@ -114,8 +115,24 @@ func (a *app) place(name string) (remote.Warehouse, error) {
 	return place, nil
 }
 
-// withPlaces opens warehouses as one Set.
-func (a *app) withPlaces(local *warehouse.Local, names []string, use func(set *remote.Set, places []remote.Warehouse) error) error {
+// withPlaces opens warehouses as one Set. What it warns of is told in the end, unless the
+// error says it too.
+func (a *app) withPlaces(local *warehouse.Local, names []string, use func(set *remote.Set, places []remote.Warehouse) error) (err error) {
+	var mu sync.Mutex
+	var warnings []string
+	defer func() {
+		for _, text := range warnings {
+			_, cause, _ := strings.Cut(text, ": ")
+			if err == nil || !strings.Contains(err.Error(), cause) {
+				fmt.Fprintln(a.stderr, "warning:", text)
+			}
+		}
+	}()
+	warn := func(text string) {
+		mu.Lock()
+		defer mu.Unlock()
+		warnings = append(warnings, text)
+	}
 	c, err := a.configuration()
 	if err != nil {
 		return err
@@ -124,7 +141,7 @@ func (a *app) withPlaces(local *warehouse.Local, names []string, use func(set *r
 	if err != nil {
 		return err
 	}
-	o := remote.Options{Local: local, Trusted: trusted, Secret: secret, Warn: func(text string) { fmt.Fprintln(a.stderr, "warning:", text) }}
+	o := remote.Options{Local: local, Trusted: trusted, Secret: secret, Warn: warn}
 	if o.CacheDir, err = cacheDir("plan/download"); err != nil {
 		return err
 	}
@@ -189,14 +206,23 @@ func (a *app) copyWares(ctx context.Context, from, to string, names []string) er
 					if err == nil {
 						err = target.Put(ctx, places[0].Name, id, progress)
 					}
-					if !had {
-						err = errors.Join(err, l.Remove(id))
+					if !had && l.Exists(id) {
+						err = errors.Join(err, evict(l, id))
 					}
 					return err
 				})
 			})
 		})
 	})
+}
+
+// evict removes a ware that nobody else counts on.
+func evict(l *warehouse.Local, id warehouse.WareID) error {
+	seen, err := l.StatRecord(id)
+	if err == nil {
+		_, err = l.Evictor().Evict([]warehouse.Victim{{ID: id, Seen: seen}})
+	}
+	return err
 }
 
 func wholeIDs(names []string) (ids []warehouse.WareID, err error) {
