@@ -67,6 +67,11 @@ func (a *app) catalogAdd(ctx context.Context, f *catalogAddFlags, name, what str
 	if err != nil {
 		return err
 	}
+	for _, addr := range f.at {
+		if id.Packtype != git.Packtype && !strings.Contains(addr, "://") {
+			return fmt.Errorf("--at %s: it is no warehouse address, which is a URL", addr)
+		}
+	}
 	change := workspace.Change{Ref: ref, Items: []workspace.NamedWare{{Name: ref.Item, ID: id}}, Replace: f.replace}
 	switch {
 	case len(at) == 0:

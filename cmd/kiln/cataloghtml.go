@@ -8,10 +8,13 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/hashicorp/hcl/v2/hclwrite"
 	"github.com/kilnbuild/kiln/internal/newfile"
 	"github.com/kilnbuild/kiln/plan/workspace"
 	"github.com/kilnbuild/kiln/warehouse"
 	"github.com/spf13/cobra"
+	"github.com/zclconf/go-cty/cty"
 )
 
 func newCatalogHTMLCmd(a *app) *cobra.Command {
@@ -64,20 +67,31 @@ func modulePage(m *workspace.Module, up string) string {
 	fmt.Fprintf(&b, "<p><a href=\"%sindex.html\">Catalog</a></p>\n<h1>%s</h1>\n", up, html.EscapeString(m.Name))
 	for i := len(m.Releases) - 1; i >= 0; i-- {
 		r := m.Releases[i]
-		fmt.Fprintf(&b, "<h2 id=\"%[1]s\">%[1]s</h2>\n<table>\n<tr><th>Item</th><th>Ware</th><th>Where</th></tr>\n", html.EscapeString(r.Name))
+		fmt.Fprintf(&b, "<h2 id=\"%[1]s\"><a href=\"#%[1]s\">%[1]s</a></h2>\n<table>\n<tr><th>Item</th><th>Ware</th><th>Where</th></tr>\n", html.EscapeString(r.Name))
 		for _, item := range r.Items {
 			fmt.Fprintf(&b, "<tr><td>%s</td><td><code>%s</code></td><td>%s</td></tr>\n",
 				html.EscapeString(item.Name), html.EscapeString(item.ID.String()), places(m.Addresses(item.ID)))
 		}
 		b.WriteString("</table>\n")
-		if len(r.Items) > 0 {
-			fmt.Fprintf(&b, "<pre>ware \"x\" { catalog = \"%s\" }</pre>\n", html.EscapeString(m.Name+":"+r.Name+":"+r.Items[0].Name))
+		b.WriteString("<pre>")
+		for _, item := range r.Items {
+			name := hclwrite.TokensForValue(cty.StringVal(m.Name + ":" + r.Name + ":" + item.Name)).Bytes()
+			fmt.Fprintf(&b, "ware \"%s\" { catalog = %s }\n", html.EscapeString(wareName(item.Name)), html.EscapeString(string(name)))
 		}
+		b.WriteString("</pre>\n")
 		if r.Replay != "" {
 			fmt.Fprintf(&b, "<p>Made by the replay <code>%s</code>; <code>kiln run --recursive</code> makes it again.</p>\n", html.EscapeString(r.Replay))
 		}
 	}
 	return b.String()
+}
+
+// wareName is what a formula could call an item.
+func wareName(item string) string {
+	if hclsyntax.ValidIdentifier(item) {
+		return item
+	}
+	return "x"
 }
 
 // places shows addresses, as links where a browser can follow them.
@@ -93,10 +107,14 @@ func places(addrs []string) string {
 	return strings.Join(shown, "<br>")
 }
 
+// pageStyle also makes a table of a small screen a list, so that nothing is cut off.
 const pageStyle = `body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222; background: #fff }
-table { border-collapse: collapse; width: 100% } th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #ddd; vertical-align: top }
-code, pre { font-family: ui-monospace, monospace; font-size: .85em; overflow-wrap: anywhere } pre { background: #f5f5f5; padding: .5rem; overflow-x: auto }
-@media (prefers-color-scheme: dark) { body { color: #ddd; background: #181818 } th, td { border-color: #444 } pre { background: #222 } a { color: #8ab4f8 } }`
+h1, h2, td { overflow-wrap: anywhere } h2 { margin: 2rem 0 .5rem; font-size: 1.2rem } h2 a { color: inherit; text-decoration: none }
+table { border-collapse: collapse; width: 100% } th, td { text-align: left; padding: .3rem 1rem .3rem 0; border-bottom: 1px solid #ddd; vertical-align: top }
+th { font-size: .85em; font-weight: normal; color: #666 } td:first-child { font-weight: 600; min-width: 5em }
+code, pre { font-family: ui-monospace, monospace; font-size: .85em } code { overflow-wrap: anywhere } pre { background: #f5f5f5; padding: .5rem; overflow-x: auto }
+@media (max-width: 40rem) { table, tbody, tr, td { display: block } tr { border-bottom: 1px solid #ddd; padding: .3rem 0 } td { border: 0; padding: 0 } th { display: none } }
+@media (prefers-color-scheme: dark) { body { color: #ddd; background: #181818 } th, td, tr { border-color: #444 } th { color: #999 } pre { background: #222 } a { color: #8ab4f8 } }`
 
 func writePage(dir, title, body string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {

@@ -36,7 +36,7 @@ type CatalogMirrors struct {
 
 // readCatalog parses one file of a catalog.
 func readCatalog(file string, read func(*reader, node)) hcl.Diagnostics {
-	src, err := readFile(file)
+	src, err := ReadFile(file)
 	if err != nil {
 		return hcl.Diagnostics{problem(hcl.Range{}, "Catalog cannot be read", "%s cannot be read: %s.", file, err)}
 	}

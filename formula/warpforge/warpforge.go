@@ -113,7 +113,7 @@ func (l *Loaded) report(d ...*hcl.Diagnostic) { l.diags = append(l.diags, d...) 
 
 // read reads and parses one file.
 func (l *Loaded) read(file string) *Document {
-	src, err := readFile(file)
+	src, err := ReadFile(file)
 	if err != nil {
 		l.report(problem(hcl.Range{}, "No formula found", "%s cannot be read: %s.", file, err))
 		return nil
@@ -140,7 +140,8 @@ func (l *Loaded) readPlot(file string) {
 	}
 }
 
-func readFile(name string) ([]byte, error) {
+// ReadFile reads a document, which is a regular file of a bearable size.
+func ReadFile(name string) ([]byte, error) {
 	f, err := os.Open(name)
 	if err != nil {
 		return nil, err

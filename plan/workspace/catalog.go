@@ -233,7 +233,7 @@ func (m *Module) ReplayPath(r *Release) (string, error) {
 		return "", fmt.Errorf("catalog %s: release %s names its replay %q, which is no id", m.Dir, r.Name, r.Replay)
 	}
 	path := filepath.Join(m.Dir, replaysDir, r.Replay+".json")
-	src, err := os.ReadFile(path)
+	src, err := warpforge.ReadFile(path)
 	if err != nil {
 		return "", fmt.Errorf("catalog: replay of %s:%s: %w", m.Name, r.Name, err)
 	}

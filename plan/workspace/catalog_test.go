@@ -156,6 +156,13 @@ func TestCopyReplay(t *testing.T) {
 	if _, err := got.ReplayPath(got.Release("v1")); err == nil || !strings.Contains(err.Error(), "it was changed") {
 		t.Errorf("changed replay: %v", err)
 	}
+	// In a clone of somebody's repository a file may be a link to anywhere.
+	if err := errors.Join(os.Remove(path), os.Symlink("/dev/zero", path)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := got.ReplayPath(got.Release("v1")); err == nil || !strings.Contains(err.Error(), "not a regular file") {
+		t.Errorf("a replay without an end: %v", err)
+	}
 	other := from.must(t, Change{Ref: at, Items: []NamedWare{{"b", ware("tar", someHash)}}})
 	if err := to.Copy(other, other.Release("v1")); !errors.Is(err, ErrExists) {
 		t.Errorf("another release under a name: %v", err)

@@ -227,7 +227,7 @@ func (c Catalog) Copy(m *Module, r *Release) error {
 		if err != nil {
 			return err
 		}
-		src, err := os.ReadFile(path)
+		src, err := warpforge.ReadFile(path)
 		if err != nil {
 			return fmt.Errorf("copy %s:%s: %w", m.Name, r.Name, err)
 		}
