@@ -32,19 +32,21 @@ type foresight struct {
 	next  int                 // how many levels to look at the next time
 }
 
-// foresee looks ahead once level at is known and some of it came from elsewhere: each
-// time at four times as many levels, so that a plan of which nobody has the rest asks
-// few questions in vain.
+// aheadFactor is how many levels are looked at first, and by how much more each time.
+const aheadFactor = 8
+
+// foresee looks ahead once level at is known and some of it came from elsewhere. Each
+// time it looks further, so that few questions are in vain when nobody has the rest.
 func (x *explainer) foresee(ctx context.Context, levels [][]*Step, at int) {
 	f := &x.ahead
 	if f.keys == nil {
-		f.keys, f.next = x.p.EarlyKeys(), 1
+		f.keys, f.next = x.p.EarlyKeys(), aheadFactor
 	}
 	if at < f.until || at == len(levels)-1 {
 		return
 	}
 	f.until = min(at+f.next, len(levels)-1)
-	f.next *= 4
+	f.next *= aheadFactor
 	likely := make(map[*Step]bool)
 	var g errgroup.Group
 	g.SetLimit(askJobs)

@@ -80,7 +80,8 @@ func TestForesee(t *testing.T) {
 	}{
 		{name: "nothing is there", asked: 1},
 		{name: "all is there", pushed: []map[int]string{nil}, remembered: n, asked: 1, ahead: n - 1},
-		{name: "a step is another", pushed: []map[int]string{nil}, cwds: map[int]string{10: "/x"}, remembered: 10, asked: 2, ahead: 21}, // levels 1, 2 to 5, 6 to 21
+		{name: "a step is another", pushed: []map[int]string{nil}, cwds: map[int]string{10: "/x"}, remembered: 10, asked: 2, ahead: n - 1},
+		{name: "an early step is another", pushed: []map[int]string{nil}, cwds: map[int]string{2: "/x"}, remembered: 2, asked: 2, ahead: 8},
 		{name: "the last is another", pushed: []map[int]string{nil}, cwds: map[int]string{n - 1: "/x"}, remembered: n - 1, asked: 2, ahead: n - 1},
 		{name: "the first is another", pushed: []map[int]string{nil}, cwds: map[int]string{0: "/x"}, asked: 1},
 		{name: "two chains", pushed: []map[int]string{{10: "/x"}, {20: "/x"}}, cwds: map[int]string{20: "/x"}, remembered: n, asked: 1, ahead: n - 1},
