@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"sync"
 
 	"github.com/kilnbuild/kiln/exec"
 	"github.com/kilnbuild/kiln/formula"
@@ -105,14 +106,14 @@ func openWarehouse(ctx context.Context, w config.Warehouse) (warehouse.Store, er
 
 // keys returns the keys whose memos count, this person's own among them, and that one
 // as a secret key if there is one.
-func keys(c *config.Config) (map[seal.Key]bool, *seal.Secret, error) {
-	trusted := map[seal.Key]bool{}
+func keys(c *config.Config) (trusted func() map[seal.Key]bool, own *seal.Secret, err error) {
+	all := map[seal.Key]bool{}
 	for _, text := range c.Trust {
 		key, err := seal.ParseKey(text)
 		if err != nil {
 			return nil, nil, err
 		}
-		trusted[key] = true
+		all[key] = true
 	}
 	path, err := configFile(trustedKeys)
 	if err != nil {
@@ -123,20 +124,21 @@ func keys(c *config.Config) (map[seal.Key]bool, *seal.Secret, error) {
 		return nil, nil, err
 	}
 	for _, t := range list {
-		trusted[t.Key] = true
+		all[t.Key] = true
 	}
 	if path, err = secretPath(c); err != nil {
 		return nil, nil, err
 	}
-	secret, err := seal.ReadSecret(path)
+	own, err = seal.ReadSecret(path)
 	if errors.Is(err, fs.ErrNotExist) && os.Getenv("KILN_KEY") == "" && c.Key == "" {
-		return trusted, nil, nil
+		err = nil
 	}
-	if err != nil {
-		return nil, nil, err
-	}
-	trusted[secret.Public()] = true
-	return trusted, secret, nil
+	return sync.OnceValue(func() map[seal.Key]bool {
+		if own != nil {
+			all[own.Public()] = true
+		}
+		return all
+	}), own, err
 }
 
 // secretPath returns where the key that signs memos lies.

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"github.com/kilnbuild/kiln/warehouse"
 )
@@ -54,18 +55,27 @@ func ParseKey(s string) (Key, error) {
 func (k Key) String() string { return publicPrefix + base64.RawStdEncoding.EncodeToString(k.bytes[:]) }
 
 // A Secret is a secret key. It is never printed: String gives the public one.
-type Secret struct{ private ed25519.PrivateKey }
+type Secret struct {
+	// private is worked out when it is first needed, since that takes longer than many a
+	// run that finds all it needs at hand.
+	private func() ed25519.PrivateKey
+}
+
+func fromSeed(seed []byte) *Secret {
+	return &Secret{sync.OnceValue(func() ed25519.PrivateKey { return ed25519.NewKeyFromSeed(seed) })}
+}
 
 // New makes a secret key.
 func New() (*Secret, error) {
-	_, private, err := ed25519.GenerateKey(rand.Reader)
-	return &Secret{private}, err
+	seed := make([]byte, ed25519.SeedSize)
+	_, err := rand.Read(seed)
+	return fromSeed(seed), err
 }
 
 // Public returns the key that others trust.
 func (s *Secret) Public() Key {
 	var k Key
-	copy(k.bytes[:], s.private.Public().(ed25519.PublicKey))
+	copy(k.bytes[:], s.private().Public().(ed25519.PublicKey))
 	return k
 }
 
@@ -90,7 +100,7 @@ func ReadSecret(path string) (*Secret, error) {
 	if !ok || err != nil || len(seed) != ed25519.SeedSize {
 		return nil, fmt.Errorf("read signing key: %s holds no secret key of kiln's", path)
 	}
-	return &Secret{ed25519.NewKeyFromSeed(seed)}, nil
+	return fromSeed(seed), nil
 }
 
 // Write writes the key to a file that is not there yet, for its owner alone.
@@ -102,7 +112,7 @@ func (s *Secret) Write(path string) error {
 	if err != nil {
 		return fmt.Errorf("write signing key: %w", err)
 	}
-	_, err = f.WriteString(secretPrefix + base64.RawStdEncoding.EncodeToString(s.private.Seed()) + "\n")
+	_, err = f.WriteString(secretPrefix + base64.RawStdEncoding.EncodeToString(s.private().Seed()) + "\n")
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return errors.Join(fmt.Errorf("write signing key: %w", err), os.Remove(path))
 	}
@@ -123,7 +133,7 @@ func (s *Secret) Seal(memo warehouse.Memo) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("seal memo %s: %w", memo.Key, err)
 	}
-	return json.Marshal(envelope{string(data), s.String(), ed25519.Sign(s.private, append([]byte(context), data...))})
+	return json.Marshal(envelope{string(data), s.String(), ed25519.Sign(s.private(), append([]byte(context), data...))})
 }
 
 // Peek reads a sealed memo without asking who signed it, for stores that need to know
