@@ -3,18 +3,18 @@ package formula
 import (
 	"net/url"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
+	"github.com/kilnbuild/kiln/internal/lazyregexp"
 	"github.com/zclconf/go-cty/cty"
 )
 
 var gitSchemes = []string{"http", "https", "ssh", "git", "file"}
 
 // shortSSH matches [USER@]HOST:PATH, which git takes for ssh://[USER@]HOST/PATH.
-var shortSSH = regexp.MustCompile(`^([^-:/@][^:/@]*@)?[^-:/@][^:/@]*:([^-/:].*|/[^/].*)$`)
+var shortSSH = lazyregexp.New(`^([^-:/@][^:/@]*@)?[^-:/@][^:/@]*:([^-/:].*|/[^/].*)$`)
 
 // IsGitURL tells the url of a git repository from a path: it has a scheme, or as
 // "HOST:PATH" a colon before its first slash.
@@ -47,7 +47,7 @@ func (s *scope) checkGit(text string, at hcl.Range) bool {
 
 // noRef matches what cannot be in the name of a ref: git's own rules, which leave
 // room for expressions such as HEAD~1.
-var noRef = regexp.MustCompile(`[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|^[-/.]|/\.|[/.]$|\.lock(/|$)`)
+var noRef = lazyregexp.New(`[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|^[-/.]|/\.|[/.]$|\.lock(/|$)`)
 
 // gitAttributes reads what goes with the source git.
 func (s *scope) gitAttributes(src *Source, w *wareBlock) {

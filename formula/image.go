@@ -2,12 +2,12 @@ package formula
 
 import (
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/kilnbuild/kiln/internal/lazyregexp"
 )
 
 // An Image says what container image an output becomes when it is exported as one.
@@ -99,9 +99,9 @@ func (s *scope) imageBody(attrs hclsyntax.Attributes) *Image {
 }
 
 var (
-	imageUser   = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?$`)
-	stopSignal  = regexp.MustCompile(`^(SIG[A-Z0-9+-]+|[0-9]{1,2})$`)
-	exposedPort = regexp.MustCompile(`^[0-9]{1,5}(/(tcp|udp|sctp))?$`)
+	imageUser   = lazyregexp.New(`^[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?$`)
+	stopSignal  = lazyregexp.New(`^(SIG[A-Z0-9+-]+|[0-9]{1,2})$`)
+	exposedPort = lazyregexp.New(`^[0-9]{1,5}(/(tcp|udp|sctp))?$`)
 )
 
 // imagePath cleans a path in an image.
@@ -114,7 +114,7 @@ func (s *scope) imagePath(p string, at hcl.Range, summary, what string) (string,
 }
 
 // formed reads a string of a form; detail takes it quoted.
-func (s *scope) formed(attr *hclsyntax.Attribute, form *regexp.Regexp, summary, detail string) string {
+func (s *scope) formed(attr *hclsyntax.Attribute, form *lazyregexp.Regexp, summary, detail string) string {
 	if attr == nil {
 		return ""
 	}

@@ -1,17 +1,18 @@
 package formula
 
 import (
-	"regexp"
 	"strings"
+
+	"github.com/kilnbuild/kiln/internal/lazyregexp"
 )
 
 // Lengths are looked at apart from the patterns: a pattern with a count as large as
-// these takes a quarter of a millisecond to compile, which every start of kiln pays.
+// these takes a quarter of a millisecond to compile.
 var (
-	nameForm = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_-]*$`)
-	tagForm  = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]*$`)
-	hexForm  = regexp.MustCompile(`^[0-9a-f]+$`)
-	itemForm = regexp.MustCompile(`^[a-z0-9][a-z0-9./-]*:[^:/]+:[^:]+$`) // of a catalog
+	nameForm = lazyregexp.New(`^[A-Za-z_][A-Za-z0-9_-]*$`)
+	tagForm  = lazyregexp.New(`^[A-Za-z0-9_][A-Za-z0-9_.-]*$`)
+	hexForm  = lazyregexp.New(`^[0-9a-f]+$`)
+	itemForm = lazyregexp.New(`^[a-z0-9][a-z0-9./-]*:[^:/]+:[^:]+$`) // of a catalog
 )
 
 const (

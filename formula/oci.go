@@ -3,12 +3,12 @@ package formula
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/kilnbuild/kiln/internal/lazyregexp"
 )
 
 // An ImageRef says where an image is: in a registry, an OCI layout or a docker archive.
@@ -31,8 +31,8 @@ const (
 
 // The grammar is that of docker and of the OCI distribution specification.
 var (
-	registryForm   = regexp.MustCompile(`^([a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?(\.[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?)*|\[[0-9a-fA-F:]+\])(:[0-9]{1,5})?$`)
-	repositoryForm = regexp.MustCompile(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$`)
+	registryForm   = lazyregexp.New(`^([a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?(\.[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?)*|\[[0-9a-fA-F:]+\])(:[0-9]{1,5})?$`)
+	repositoryForm = lazyregexp.New(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$`)
 )
 
 // ParseImageRef reads [REGISTRY/]REPOSITORY[:TAG][@DIGEST], oci-layout:PATH[:TAG] or
@@ -122,7 +122,7 @@ var architectures = []string{"386", "amd64", "arm", "arm64", "loong64", "mips64l
 // otherNames are what else they are called.
 var otherNames = map[string]string{"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64", "i386": "386", "i686": "386", "armhf": "arm/v7", "armv7": "arm/v7"}
 
-var variantForm = regexp.MustCompile(`^[a-z0-9.]+$`)
+var variantForm = lazyregexp.New(`^[a-z0-9.]+$`)
 
 // platform reads what platform an image is for.
 func (s *scope) platform(attr *hclsyntax.Attribute) string {

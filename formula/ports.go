@@ -1,12 +1,12 @@
 package formula
 
 import (
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/kilnbuild/kiln/internal/lazyregexp"
 	"github.com/zclconf/go-cty/cty"
 )
 
@@ -55,7 +55,7 @@ func (s *scope) pair(pair hclsyntax.ObjectConsItem, what string) (item, bool) {
 // ValidVariable reports whether name can name an environment variable.
 func ValidVariable(name string) bool { return variableName.MatchString(name) }
 
-var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+var variableName = lazyregexp.New(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
 // inputPort decodes an entry of inputs.
 func (s *scope) inputPort(in *scope, e item) port {

@@ -2,7 +2,6 @@ package formula
 
 import (
 	"path"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -10,6 +9,7 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/kilnbuild/kiln/internal/lazyregexp"
 	"github.com/zclconf/go-cty/cty"
 )
 
@@ -200,7 +200,7 @@ func (s *scope) cwd(text string, at hcl.Range) string {
 	return path.Clean(text)
 }
 
-var userForm = regexp.MustCompile(`^[0-9]+(:[0-9]+)?$`)
+var userForm = lazyregexp.New(`^[0-9]+(:[0-9]+)?$`)
 
 // maxUser is the largest uid or gid: 2^32-1 stands for "no change" in the kernel.
 const maxUser = 1<<32 - 2

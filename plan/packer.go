@@ -8,12 +8,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
 
 	"github.com/kilnbuild/kiln/formula"
+	"github.com/kilnbuild/kiln/internal/lazyregexp"
 	"github.com/kilnbuild/kiln/pack"
 	"github.com/kilnbuild/kiln/pack/archive"
 	"github.com/kilnbuild/kiln/warehouse"
@@ -172,11 +172,11 @@ func (p *packer) unpackNot(ctx context.Context, dl *download, o pack.Options) (w
 
 // otherName matches names that say what a file is: many kinds of files are zip archives
 // inside, such as .jar, .whl and .docx, and wanted whole.
-var otherName = regexp.MustCompile(`\.[A-Za-z][A-Za-z0-9]{0,7}$`)
+var otherName = lazyregexp.New(`\.[A-Za-z][A-Za-z0-9]{0,7}$`)
 
 // namedArchive matches the names of files that are to be unpacked, now or by a
 // later kiln: taking one for a file would give its ware another id then.
-var namedArchive = regexp.MustCompile(`(?i)\.(tar|tgz|tbz2?|txz|tzst|zip|tar\.[a-z0-9]+)$`)
+var namedArchive = lazyregexp.New(`(?i)\.(tar|tgz|tbz2?|txz|tzst|zip|tar\.[a-z0-9]+)$`)
 
 var knownFilters sync.Map // string → string, see canonicalFilters
 

@@ -6,11 +6,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/kilnbuild/kiln/internal/lazyregexp"
 	"github.com/kilnbuild/kiln/pack/archive"
 	"github.com/kilnbuild/kiln/pack/image"
 )
@@ -50,7 +50,7 @@ const (
 
 // aScheme is what is before the colon of SCHEME:PATH. A path with a colon can be
 // written dir:PATH, or ./PATH.
-var aScheme = regexp.MustCompile(`^([a-z][a-z0-9-]+):(.*)$`)
+var aScheme = lazyregexp.New(`^([a-z][a-z0-9-]+):(.*)$`)
 
 func parseDestination(text string) (destination, error) {
 	d := destination{text: text, kind: toDir, path: text}
@@ -109,7 +109,7 @@ func (d *destination) scheme(scheme, rest string) error {
 
 // layoutTag is what a tag of an OCI layout may be; OCI image specification, annotation
 // org.opencontainers.image.ref.name.
-var layoutTag = regexp.MustCompile(`^[A-Za-z0-9]+([-._:@/+]|--)?([A-Za-z0-9]+([-._:@/+]|--)?)*$`)
+var layoutTag = lazyregexp.New(`^[A-Za-z0-9]+([-._:@/+]|--)?([A-Za-z0-9]+([-._:@/+]|--)?)*$`)
 
 // image checks what comes after oci: and docker-archive:.
 func (d *destination) image() error {

@@ -3,10 +3,10 @@ package warpforge
 import (
 	"fmt"
 	"path/filepath"
-	"regexp"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
+	"github.com/kilnbuild/kiln/internal/lazyregexp"
 
 	"github.com/kilnbuild/kiln/formula"
 )
@@ -197,7 +197,7 @@ func (e *exporter) checkStep(s *formula.Step) {
 	}
 }
 
-var noPlotChars = regexp.MustCompile(`[^A-Za-z0-9_.-]+`)
+var noPlotChars = lazyregexp.New(`[^A-Za-z0-9_.-]+`)
 
 // plotName makes the name of a step or an input from an address: module.m.step.a["b"]
 // is m.a.b.

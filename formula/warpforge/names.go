@@ -1,13 +1,13 @@
 package warpforge
 
 import (
-	"regexp"
 	"strings"
 	"unicode"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/kilnbuild/kiln/formula"
 	"github.com/kilnbuild/kiln/internal/base58"
+	"github.com/kilnbuild/kiln/internal/lazyregexp"
 	"github.com/kilnbuild/kiln/warehouse"
 )
 
@@ -30,8 +30,8 @@ const (
 )
 
 var (
-	moduleChars = regexp.MustCompile(`^[a-z0-9./-]*$`)
-	segmentForm = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$`)
+	moduleChars = lazyregexp.New(`^[a-z0-9./-]*$`)
+	segmentForm = lazyregexp.New(`^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$`)
 )
 
 // moduleName reports what is wrong with a module's name.

@@ -4,13 +4,13 @@ import (
 	"bytes"
 	"fmt"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclwrite"
+	"github.com/kilnbuild/kiln/internal/lazyregexp"
 	"github.com/zclconf/go-cty/cty"
 
 	"github.com/kilnbuild/kiln/formula"
@@ -206,7 +206,7 @@ func quotedList(texts []string) string {
 	return b.String() + "]"
 }
 
-var noNameChars = regexp.MustCompile(`[^A-Za-z0-9_]+`)
+var noNameChars = lazyregexp.New(`[^A-Za-z0-9_]+`)
 
 // blockName makes a name for a block of HCL from any.
 func blockName(name string) string {

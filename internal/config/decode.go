@@ -5,13 +5,13 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/gohcl"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/kilnbuild/kiln/internal/lazyregexp"
 	"github.com/kilnbuild/kiln/warehouse"
 	"github.com/kilnbuild/kiln/warehouse/remote"
 	"github.com/kilnbuild/kiln/warehouse/seal"
@@ -26,7 +26,7 @@ type decoder struct {
 // What a person can call a warehouse, and what the URLs of warehouses and of what
 // mirrors have instead of a url, a repository or an image can begin with.
 var (
-	warehouseName    = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]*$`)
+	warehouseName    = lazyregexp.New(`^[A-Za-z0-9][A-Za-z0-9_.-]*$`)
 	warehouseSchemes = []string{"file", "ca+file", "kiln", "http", "ca+http", "https", "ca+https", "s3", "ca+s3", "oci", "oci+http", "reapi", "grpc", "grpcs"}
 	prefixSchemes    = []string{"file", "http", "https", "oci", "ssh", "git"}
 )

@@ -18,9 +18,9 @@ import (
 	"net/http"
 	"net/url"
 	"path/filepath"
-	"regexp"
 	"time"
 
+	"github.com/kilnbuild/kiln/internal/lazyregexp"
 	"github.com/kilnbuild/kiln/pack/git"
 )
 
@@ -48,10 +48,10 @@ type Options struct {
 	Progress func(done, total int64) // bytes; total is -1: not known. May be nil
 }
 
-var wholeID = regexp.MustCompile(`^([0-9a-f]{40}|[0-9a-f]{64})$`)
+var wholeID = lazyregexp.New(`^([0-9a-f]{40}|[0-9a-f]{64})$`)
 
 // abbreviation matches what may be the beginning of a commit: git asks for four digits.
-var abbreviation = regexp.MustCompile(`^[0-9a-fA-F]{4,63}$`)
+var abbreviation = lazyregexp.New(`^[0-9a-fA-F]{4,63}$`)
 
 // Open returns a repository that has all of the commit that name stands for in the
 // repository at rawURL: a whole commit in lower case, which is not asked for if it is

@@ -6,11 +6,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/kilnbuild/kiln/formula/warpforge"
+	"github.com/kilnbuild/kiln/internal/lazyregexp"
 	"github.com/kilnbuild/kiln/warehouse"
 )
 
@@ -54,7 +54,7 @@ func (r Ref) String() string {
 }
 
 // catalogName is warpforge's rule.
-var catalogName = regexp.MustCompile(`^[A-Za-z0-9][-A-Za-z0-9_.]{0,62}$`)
+var catalogName = lazyregexp.New(`^[A-Za-z0-9][-A-Za-z0-9_.]{0,62}$`)
 
 // Init makes a catalog of a name in the workspace of dir, and the workspace if there is
 // none yet. The name "" is for the workspace's unnamed one.
