@@ -94,6 +94,10 @@ func (w *walk) describeStat(d *dir, n *node, st *unix.Stat_t, s *scratch) error 
 		return err
 	}
 	n.seen = seenOf(st)
+	if w.cache != nil && w.cache.settled(st) {
+		origin := *st
+		n.origin = &origin
+	}
 	if is := n.meta.kind; is == KindDir || is == KindFile && was != KindFile {
 		return fmt.Errorf("%w: it has become something else", ErrChanged)
 	}

@@ -64,11 +64,11 @@ func ReadFileset(ctx context.Context, path string, o Options) (*Fileset, error) 
 	if err != nil {
 		return nil, fmt.Errorf("scan %s: %w", path, err)
 	}
-	r, _, err := w.host(real, -1)
+	r, root, err := w.host(real, -1)
 	if err != nil {
 		return nil, fmt.Errorf("scan %s: %w", path, err)
 	}
-	w.cache.save()
+	w.cache.save(root)
 	list, err := newListing(w.dirs)
 	return &Fileset{list, r, real, ErrChanged}, err
 }

@@ -26,7 +26,7 @@ func ingest(ctx context.Context, l *warehouse.Local, path string, o Options) (re
 	if err != nil {
 		return rec, err
 	}
-	if w.cache != nil && len(w.cache.known) > 0 {
+	if w.cache != nil && w.cache.files > 0 {
 		if r, err := Scan(ctx, path, o); err == nil {
 			if rec, err := l.Get(r.ID); err == nil {
 				return rec.WithoutDirs(), nil
@@ -51,7 +51,7 @@ func ingest(ctx context.Context, l *warehouse.Local, path string, o Options) (re
 	if err != nil {
 		return rec, err
 	}
-	w.cache.save()
+	w.cache.save(root)
 	rec = w.record(r, root)
 	return rec.WithoutDirs(), commit(ctx, l, staged, rec)
 }
@@ -134,7 +134,7 @@ func (w *walk) ingestFile(d *dir, n *node, st *unix.Stat_t, s *scratch) error {
 	if err := w.copyHashed(fd, to, st, n, s); err != nil {
 		return err
 	}
-	w.cache.put(join(d.rel, n.name), n.seen, n.digest.sum, n.content)
+	w.cache.hashed(n)
 	return finish(to, n)
 }
 

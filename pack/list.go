@@ -10,12 +10,16 @@ import (
 
 // list opens d, reads its entries and makes tasks of them.
 func (w *walk) list(d *dir, s *scratch) error {
+	w.cache.open(d)
 	if d.parent != nil {
 		err := w.hold(d.parent)
 		if err != nil {
 			return err
 		}
 		defer w.release(d.parent)
+		if w.glance(d, s) {
+			return nil
+		}
 		if d.fd, err = openat(d.parent.fd, d.name, unix.O_RDONLY|unix.O_DIRECTORY, 0); err != nil {
 			return entryError(d, "", changed(err))
 		}
@@ -35,7 +39,7 @@ func (w *walk) list(d *dir, s *scratch) error {
 		err = w.v.enter(w, d)
 	}
 	if err == nil {
-		err = w.readDir(d, s)
+		err = w.names(d, s)
 	}
 	if err != nil {
 		return entryError(d, "", err)
@@ -43,25 +47,39 @@ func (w *walk) list(d *dir, s *scratch) error {
 	return w.share(d)
 }
 
+// names finds out what is in d.
+func (w *walk) names(d *dir, s *scratch) error {
+	if d.same = w.unlisted(d); d.same {
+		return nil
+	}
+	if err := w.readDir(d, s); err != nil || d.known == nil {
+		return err
+	}
+	d.known.match(d.nodes)
+	if d.same = w.alike(d) && d.known.has(d.nodes); d.same {
+		d.nodes = nil
+	}
+	return nil
+}
+
 // share makes tasks of d's entries, files last so that they are taken first.
 func (w *walk) share(d *dir) error {
 	var room [8]task
 	tasks := room[:0]
-	for i := range d.nodes {
-		n := &d.nodes[i]
-		if n.meta.kind != KindDir {
-			d.visits = append(d.visits, int32(i))
-			continue
-		}
-		sub := &dir{node: *n, parent: d, slot: i, depth: d.depth + 1, fd: -1, dst: -1}
+	if d.same {
+		d.below()
+	} else {
+		d.divide()
+	}
+	for i := range slices.Backward(d.subs) {
+		sub := &d.subs[i]
+		sub.parent, sub.depth, sub.fd, sub.dst = d, d.depth+1, -1, -1
 		sub.pending.Store(1)
-		n.sub = sub
-		if w.needRel {
-			sub.rel = join(d.rel, n.name)
+		if w.match != nil {
+			sub.rel = join(d.rel, sub.name)
 		}
 		tasks = append(tasks, task{d: sub, from: -1})
 	}
-	slices.Reverse(tasks)
 	for i := 0; i < len(d.visits); i += batch {
 		tasks = append(tasks, task{d, i, min(i+batch, len(d.visits))})
 	}
@@ -70,6 +88,26 @@ func (w *walk) share(d *dir) error {
 		w.push(tasks...)
 	}
 	return nil
+}
+
+// divide tells the directories among d's entries from what is to be visited.
+func (d *dir) divide() {
+	dirs := 0
+	for i := range d.nodes {
+		if d.nodes[i].meta.kind == KindDir {
+			dirs++
+		}
+	}
+	d.subs, d.visits = make([]dir, 0, dirs), make([]int32, 0, len(d.nodes)-dirs)
+	for i := range d.nodes {
+		if d.nodes[i].meta.kind != KindDir {
+			d.visits = append(d.visits, int32(i))
+			continue
+		}
+		d.subs = d.subs[:len(d.subs)+1]
+		sub := &d.subs[len(d.subs)-1]
+		sub.node, sub.slot, sub.unread = d.nodes[i], i, d.known.sub(&d.nodes[i])
+	}
 }
 
 // readDir fills in d.nodes: names and kinds, no more.

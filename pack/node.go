@@ -21,9 +21,10 @@ type node struct {
 	rio     *[48]byte // Tar, Zip: the node's rio hash
 	seen    seen      // what a stamp covers
 	stamp   [sha256.Size]byte
-	sub     *dir // a directory's, until it has been left
-	skip    bool // it is no part of the ware
-	maybe   bool // a directory that counts only if something in it does
+	origin  *unix.Stat_t // of what a cache may remember
+	known   int32        // 1 + its index in what a cache knows of its directory, or 0
+	skip    bool         // it is no part of the ware
+	maybe   bool         // a directory that counts only if something in it does
 }
 
 // A dir is a directory between being listed and being left. Its descriptors are open
@@ -39,8 +40,13 @@ type dir struct {
 	dst     int  // the copy, if one is made
 	single  bool // the fileset is one file in it
 	st      unix.Stat_t
-	nodes   []node  // sorted by name
+	nodes   []node  // sorted by name; nil where known tells as much
 	visits  []int32 // indexes in nodes of what is not a directory
+	subs    []dir   // those in it, by name, until it is left
+	known   *known  // what a cache knows of it; nil: nothing
+	unread  []byte  // the block that known is read from
+	same    bool    // listing it would tell what known does
+	block   block   // what a cache is to remember of it
 	pending atomic.Int32
 	refused error   // by the filters, if it turns out to be part of the ware
 	listed  message // what is recorded of it, where a walk needs that
@@ -64,10 +70,8 @@ func closeAll(root *dir) {
 		d := queue[len(queue)-1]
 		queue = queue[:len(queue)-1]
 		closeDir(d)
-		for i := range d.nodes {
-			if sub := d.nodes[i].sub; sub != nil {
-				queue = append(queue, sub)
-			}
+		for i := range d.subs {
+			queue = append(queue, &d.subs[i])
 		}
 	}
 }

@@ -110,8 +110,17 @@ func (w *walk) visits(t task, s *scratch) error {
 	}
 	defer w.release(t.d)
 	var bytes int64
+	var same tally
+	defer w.took(&same)
 	for i := t.from; i < t.to; i++ {
-		n := &t.d.nodes[t.d.visits[i]]
+		slot := t.d.visits[i]
+		if t.d.same {
+			if e := t.d.known.entry(slot); same.add(t.d.fd, &e.name[0], &e, s) {
+				continue
+			}
+			t.d.unfold()
+		}
+		n := &t.d.nodes[slot]
 		if bytes >= bigTask && t.to-i > 1 && w.idleWorkers() {
 			half := i + (t.to-i+1)/2
 			t.d.pending.Add(1)

@@ -8,24 +8,45 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // versus runs two things in turns, and reports how much of theirs ours takes: on a busy
-// machine a ratio of times taken together tells more than either time.
-func versus(b *testing.B, unit string, ours, theirs func()) {
+// machine a ratio of times taken together tells more than either time, and one of what
+// the processors did for them, user and system, more than that.
+func versus(b *testing.B, unit string, ours, theirs func(), before ...func()) {
 	theirs() // warms the page cache for both
-	var a, c time.Duration
+	var a, c, aCPU, cCPU time.Duration
 	for b.Loop() {
-		start := time.Now()
-		ours()
-		a += time.Since(start)
 		b.StopTimer()
-		start = time.Now()
+		for _, f := range before {
+			f()
+		}
+		b.StartTimer()
+		start, cpu := time.Now(), used()
+		ours()
+		a, aCPU = a+time.Since(start), aCPU+used()-cpu
+		b.StopTimer()
+		start, cpu = time.Now(), used()
 		theirs()
-		c += time.Since(start)
+		c, cCPU = c+time.Since(start), cCPU+used()-cpu
 		b.StartTimer()
 	}
 	b.ReportMetric(a.Seconds()/c.Seconds(), unit)
+	b.ReportMetric(aCPU.Seconds()/cCPU.Seconds(), unit+"-cpu")
+	b.ReportMetric(1000*aCPU.Seconds()/float64(b.N), "cpu-ms/op")
+}
+
+// used is the processor time of this process and of those it has waited for.
+func used() (sum time.Duration) {
+	for _, who := range []int{unix.RUSAGE_SELF, unix.RUSAGE_CHILDREN} {
+		var u unix.Rusage
+		if unix.Getrusage(who, &u) == nil {
+			sum += time.Duration(u.Utime.Nano() + u.Stime.Nano())
+		}
+	}
+	return sum
 }
 
 // hashAll hashes every file below dir, two at a time.
@@ -64,13 +85,10 @@ func BenchmarkPackRatio(b *testing.B) {
 		c.now = func() time.Time { return time.Now().Add(time.Hour) } // nothing has changed just now
 		scanAll(b, dir, Options{Cache: c})()
 		i := 0
-		versus(b, "of-full-pack", func() {
+		versus(b, "of-full-pack", scanAll(b, dir, Options{Cache: c}), scanAll(b, dir, Options{}), func() {
 			i++
-			b.StopTimer()
 			must(b, os.WriteFile(dir+"/VERSION", []byte(strings.Repeat("x", i)), 0o644))
-			b.StartTimer()
-			scanAll(b, dir, Options{Cache: c})()
-		}, scanAll(b, dir, Options{}))
+		})
 	})
 	b.Run("large", func(b *testing.B) {
 		dir, size := b.TempDir(), "256M"

@@ -18,11 +18,12 @@ func Scan(ctx context.Context, path string, o Options) (Result, error) {
 	if err != nil {
 		return Result{}, fmt.Errorf("scan %s: %w", path, err)
 	}
-	r, _, err := w.host(path, -1)
+	w.idOnly = true
+	r, root, err := w.host(path, -1)
 	if err != nil {
 		return Result{}, fmt.Errorf("scan %s: %w", path, err)
 	}
-	w.cache.save()
+	w.cache.save(root)
 	return r, nil
 }
 
@@ -37,7 +38,7 @@ func newWalk(ctx context.Context, o Options, v visitor) (*walk, error) {
 	}
 	return &walk{
 		ctx: ctx, o: o, v: v, match: match, hash: true,
-		cache: o.Cache.begin(), needRel: match != nil || o.Cache != nil,
+		cache: o.Cache.begin(&o),
 	}, nil
 }
 
@@ -89,6 +90,8 @@ func (w *walk) file(parent, name string, dst int) (Result, *dir, error) {
 	if err := fstat(d.fd, &d.st); err != nil {
 		return Result{}, nil, err
 	}
+	w.cache.open(d)
+	d.known.match(d.nodes)
 	s := scratchPool.Get().(*scratch)
 	defer scratchPool.Put(s)
 	n := &d.nodes[0]
@@ -96,6 +99,7 @@ func (w *walk) file(parent, name string, dst int) (Result, *dir, error) {
 		return Result{}, nil, entryError(d, "", err)
 	}
 	w.progress(1, 0)
+	w.cache.remember(d, false)
 	w.hashFileRoot(d, s)
 	if err := w.v.leave(w, d); err != nil {
 		return Result{}, nil, err
@@ -159,7 +163,7 @@ func (scanner) visit(w *walk, d *dir, n *node, s *scratch) error {
 	if n.meta.kind != KindFile {
 		return w.describe(d, n, &st, s)
 	}
-	if w.cache != nil {
+	if n.known != 0 {
 		if known, err := w.recall(d, n, &st, s); known || err != nil {
 			return err
 		}
@@ -172,19 +176,16 @@ func (w *walk) recall(d *dir, n *node, st *unix.Stat_t, s *scratch) (known bool,
 	if err := lstatat(d.fd, n.name, st); err != nil {
 		return false, changed(err)
 	}
-	c := w.cache.get(join(d.rel, n.name), seenOf(st), w.o.rio())
-	if c == nil {
+	e := d.known.entry(n.known - 1)
+	if e.kind != KindFile || e.seen() != seenOf(st) || w.o.rio() && !e.hasContent() {
 		return false, nil
 	}
 	if err := w.describeStat(d, n, st, s); err != nil {
 		return true, err
 	}
-	n.digest = digest{c.sum, st.Size}
+	w.recalled(n, &e, s)
+	w.cache.met.Add(1)
 	w.progress(0, st.Size)
-	if w.o.rio() {
-		n.content = c.content
-		n.rio = rioFile(n, c.content, s)
-	}
 	return true, nil
 }
 
@@ -203,7 +204,7 @@ func (w *walk) scanFile(d *dir, n *node, st *unix.Stat_t, s *scratch) error {
 	if err := unchanged(fd, st); err != nil {
 		return err
 	}
-	w.cache.put(join(d.rel, n.name), n.seen, n.digest.sum, n.content)
+	w.cache.hashed(n)
 	return nil
 }
 

@@ -5,17 +5,22 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
-// A StatCache remembers the content digests of files by their stat, so that a
-// fileset hashed before is only read again where it has changed. Use one for each
-// root and set of patterns: it forgets what the last walk has not met. It is safe
-// for concurrent use, also by several processes; the last to finish is remembered.
+// A StatCache remembers the digests of files by their stat, so that a fileset hashed
+// before is only read again where it has changed, and those of directories by all
+// that is in them (recall.go). Use one for each root and set of options: it forgets what
+// the last walk has not met. It is safe for concurrent use, also by several processes;
+// the last to finish is remembered.
 type StatCache struct {
 	file string
 	now  func() time.Time
@@ -37,56 +42,59 @@ func OpenStatCache(file string) (*StatCache, error) {
 const racy = time.Second
 
 // cacheMagic begins a cache file, docs/formats.md, section 7.
-const cacheMagic = "kiln stat cache 1\n"
+const cacheMagic = "kiln stat cache 2\n"
 
 // A cacheWalk is a cache during one walk.
 type cacheWalk struct {
-	c     *StatCache
-	start time.Time
-	known map[string]*cached
-	mu    sync.Mutex
-	fresh map[string]*cached
+	c      *StatCache
+	start  time.Time
+	recipe [sha256.Size]byte
+	same   bool   // the file was written with this recipe
+	root   []byte // its blocks
+	files  int64  // of which it has the digest
+
+	met, fresh, freshBytes atomic.Int64 // files whose digest was, and was not, remembered
+	relisted               atomic.Int64 // directories that may be remembered now
+	tells                  sync.Map     // device → whether directoriesTell
 }
 
-// cached is what is remembered of a file.
-type cached struct {
-	seen    seen
-	sum     [sha256.Size]byte
-	content *[48]byte // SHA-384, for Tar
-	used    bool      // met in this walk; each entry is by one worker only
-}
-
-// begin reads the cache for a walk. A nil cache begins none.
-func (c *StatCache) begin() *cacheWalk {
+// begin reads the cache for a walk with these options. A nil cache begins none.
+func (c *StatCache) begin(o *Options) *cacheWalk {
 	if c == nil {
 		return nil
 	}
+	cw := &cacheWalk{c: c, start: c.now(), recipe: o.recipe()}
 	data, err := os.ReadFile(c.file)
-	cw := &cacheWalk{c: c, start: c.now(), fresh: map[string]*cached{}}
-	if err == nil {
-		cw.known = parseCache(data)
+	const head = len(cacheMagic) + sha256.Size + 8
+	if err != nil || len(data) < head || string(data[:len(cacheMagic)]) != cacheMagic {
+		return cw
 	}
+	cw.same = bytes.Equal(data[len(cacheMagic):head-8], cw.recipe[:])
+	cw.files = int64(binary.LittleEndian.Uint64(data[head-8:]))
+	cw.root = data[head:]
 	return cw
 }
 
-// get returns what is remembered of the file at rel, if its stat is the same.
-func (cw *cacheWalk) get(rel string, s seen, tar bool) *cached {
-	c := cw.known[rel]
-	if c == nil || c.seen != s || tar && c.content == nil {
-		return nil
+// recipe hashes all but stat and content that a directory's digest comes from.
+func (o *Options) recipe() [sha256.Size]byte {
+	own := ""
+	if o.Filters.uid.rule == mine || o.Filters.gid.rule == mine {
+		own = fmt.Sprint(os.Getuid(), os.Getgid())
 	}
-	c.used = true
-	return c
+	return sha256.Sum256(fmt.Appendf(nil, "%q %q %q %q %q", o.Packtype, o.Filters.String(), own, o.Include, o.Exclude))
 }
 
-// put remembers a file, unless it changed too short a time ago.
-func (cw *cacheWalk) put(rel string, s seen, sum [sha256.Size]byte, content *[48]byte) {
-	if cw == nil || time.Unix(s.ctime, s.cnse).After(cw.start.Add(-racy)) {
-		return
+// settled reports whether an entry last changed so long ago that its stat is trusted.
+func (cw *cacheWalk) settled(st *unix.Stat_t) bool {
+	return !time.Unix(st.Ctim.Unix()).After(cw.start.Add(-racy))
+}
+
+// hashed counts a file that was read.
+func (cw *cacheWalk) hashed(n *node) {
+	if cw != nil && n.origin != nil {
+		cw.fresh.Add(1)
+		cw.freshBytes.Add(n.digest.size)
 	}
-	cw.mu.Lock()
-	defer cw.mu.Unlock()
-	cw.fresh[rel] = &cached{seen: s, sum: sum, content: content}
 }
 
 // Up to these many files, with so many bytes, and an eighth of what is remembered, it is
@@ -98,34 +106,22 @@ const (
 
 // few reports whether what is new in a walk is not worth writing.
 func (cw *cacheWalk) few() bool {
-	bytes, gone := int64(0), len(cw.known)
-	for _, c := range cw.fresh {
-		bytes += c.seen.size
+	met, fresh, relisted := cw.met.Load(), cw.fresh.Load(), cw.relisted.Load()
+	if !cw.same {
+		return met+fresh+relisted == 0
 	}
-	for _, c := range cw.known {
-		if c.used {
-			gone--
-		}
-	}
-	return len(cw.fresh) <= fewFiles && bytes <= fewBytes && max(gone, len(cw.fresh)) <= len(cw.known)/8
+	return fresh+relisted <= fewFiles && cw.freshBytes.Load() <= fewBytes && max(cw.files-met, fresh) <= cw.files/8
 }
 
 // save writes what the walk has met, if that is not about what the file says already.
 // A cache that cannot be written is no error: it is made again.
-func (cw *cacheWalk) save() {
+func (cw *cacheWalk) save(root *dir) {
 	if cw == nil || cw.few() {
 		return
 	}
-	for rel, c := range cw.known {
-		if c.used && cw.fresh[rel] == nil {
-			cw.fresh[rel] = c
-		} else {
-			cw.start = time.Time{} // something was forgotten
-		}
-	}
-	if len(cw.fresh) == len(cw.known) && !cw.start.IsZero() {
-		return
-	}
+	data := append([]byte(cacheMagic), cw.recipe[:]...)
+	data = binary.LittleEndian.AppendUint64(data, uint64(cw.met.Load()+cw.fresh.Load()))
+	data = bytes.Join(append([][]byte{data}, root.blockPieces()...), nil)
 	if os.MkdirAll(filepath.Dir(cw.c.file), 0o700) != nil {
 		return
 	}
@@ -133,69 +129,10 @@ func (cw *cacheWalk) save() {
 	if err != nil {
 		return
 	}
-	_, err = tmp.Write(formatCache(cw.fresh))
+	_, err = tmp.Write(data)
 	if err := errors.Join(err, tmp.Close()); err != nil || os.Rename(tmp.Name(), cw.c.file) != nil {
 		if err := os.Remove(tmp.Name()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return
 		}
 	}
-}
-
-func formatCache(files map[string]*cached) []byte {
-	b := []byte(cacheMagic)
-	b = binary.AppendUvarint(b, uint64(len(files)))
-	for rel, c := range files {
-		b = binary.AppendUvarint(b, uint64(len(rel)))
-		b = append(b, rel...)
-		b = c.seen.append(b)
-		b = append(b, c.sum[:]...)
-		if c.content == nil {
-			b = append(b, 0)
-			continue
-		}
-		b = append(append(b, 1), c.content[:]...)
-	}
-	sum := sha256.Sum256(b)
-	return append(b, sum[:]...)
-}
-
-// parseCache reads a cache file; nil if it is none or is damaged.
-func parseCache(data []byte) map[string]*cached {
-	body := len(data) - sha256.Size
-	if body < len(cacheMagic) || string(data[:len(cacheMagic)]) != cacheMagic {
-		return nil
-	}
-	if sum := sha256.Sum256(data[:body]); !bytes.Equal(sum[:], data[body:]) {
-		return nil
-	}
-	// The checksum holds, so the lengths below are those formatCache wrote.
-	b := data[len(cacheMagic):body]
-	count, n := binary.Uvarint(b)
-	b = b[n:]
-	all := string(b) // one string: the paths are parts of it
-	known := make(map[string]*cached, count)
-	entries := make([]cached, count)
-	at := 0
-	for i := range entries {
-		size, n := binary.Uvarint(b[at:])
-		rel := all[at+n : at+n+int(size)]
-		at += n + int(size)
-		c := &entries[i]
-		at += c.seen.parse(b[at:])
-		at += copy(c.sum[:], b[at:])
-		if at++; b[at-1] == 1 {
-			c.content = new([48]byte)
-			at += copy(c.content[:], b[at:])
-		}
-		known[rel] = c
-	}
-	return known
-}
-
-// parse reads what append wrote and returns how many bytes that were.
-func (s *seen) parse(b []byte) int {
-	s.mode = binary.LittleEndian.Uint32(b)
-	u := func(i int) uint64 { return binary.LittleEndian.Uint64(b[4+8*i:]) }
-	s.size, s.mtime, s.mnsec, s.ctime, s.cnse, s.ino = int64(u(0)), int64(u(1)), int64(u(2)), int64(u(3)), int64(u(4)), u(5)
-	return 4 + 6*8
 }

@@ -3,6 +3,8 @@ package pack
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -14,6 +16,26 @@ import (
 // later returns c as it will be in an hour: it trusts files changed just now.
 func later(c *StatCache) *StatCache {
 	return &StatCache{file: c.file, now: func() time.Time { return time.Now().Add(time.Hour) }}
+}
+
+// knownFiles is how many files c knows the digest of.
+func knownFiles(c *StatCache) int64 { return c.begin(&Options{}).files }
+
+// poisoned returns a cache that is whole, but tells a wrong digest of the one file at
+// the root whose entry begins so.
+func poisoned(t *testing.T, cache, entry []byte) []byte {
+	t.Helper()
+	data := bytes.Clone(cache)
+	at := bytes.Index(data, entry)
+	if at < 0 {
+		t.Fatalf("no entry %q", entry)
+	}
+	data[at+len(entry)+factBytes] ^= 1
+	root := data[len(cacheMagic)+sha256.Size+8:]
+	own := root[blockHead : blockHead+binary.LittleEndian.Uint32(root[8:])]
+	own[seenBytes] ^= 1 // so that what is in the root is looked at
+	binary.LittleEndian.PutUint64(root[blockHead+len(own):], checksum(own))
+	return data
 }
 
 func TestStatCache(t *testing.T) {
@@ -35,7 +57,7 @@ func TestStatCache(t *testing.T) {
 			}
 		}
 	}
-	if n := len(c.begin().known); n != 4 {
+	if n := knownFiles(c); n != 4 {
 		t.Errorf("%d files in the cache, want 4", n)
 	}
 	before, err := os.ReadFile(file)
@@ -49,9 +71,7 @@ func TestStatCache(t *testing.T) {
 	}
 
 	// It is really used: with a digest changed in it, the id changes.
-	known := c.begin().known
-	known["a-b"].sum[0] ^= 1
-	must(t, os.WriteFile(file, formatCache(known), 0o600))
+	must(t, os.WriteFile(file, poisoned(t, before, []byte("a-b\x00f")), 0o600))
 	want, err := Scan(ctx, src, Options{})
 	must(t, err)
 	got, err := Scan(ctx, src, Options{Cache: c})
@@ -72,18 +92,12 @@ func TestStatCache(t *testing.T) {
 	if got != want {
 		t.Error("a change was missed")
 	}
-	if c.begin().known["a-b"] != nil {
-		t.Error("a file changed a moment ago is trusted")
-	}
 
 	for name, data := range map[string][]byte{
 		"empty": {}, "cut": before[:len(before)-1], "other": []byte("x"),
 		"flipped": append(bytes.Clone(before[:50]), append([]byte{before[50] ^ 1}, before[51:]...)...),
 	} {
 		must(t, os.WriteFile(file, data, 0o600))
-		if c.begin().known != nil {
-			t.Errorf("%s: a damaged cache was used", name)
-		}
 		got, err := Scan(ctx, src, Options{Cache: c})
 		must(t, err)
 		if got != want {

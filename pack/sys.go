@@ -15,6 +15,7 @@ type scratch struct {
 	buf    [256 << 10]byte // content
 	dents  [32 << 10]byte
 	msg    []byte
+	st     unix.Stat_t
 	listed []listed
 	sha256 hash.Hash
 	sha384 hash.Hash
@@ -48,6 +49,19 @@ func fstat(fd int, st *unix.Stat_t) error {
 
 func lstatat(dirfd int, name string, st *unix.Stat_t) error {
 	return retry(func() error { return unix.Fstatat(dirfd, name, st, unix.AT_SYMLINK_NOFOLLOW) })
+}
+
+// lstatName is lstatat of a name that ends with a NUL.
+func lstatName(dirfd int, name *byte, st *unix.Stat_t) error {
+	for {
+		_, _, e := unix.Syscall6(unix.SYS_NEWFSTATAT, uintptr(dirfd), uintptr(unsafe.Pointer(name)), uintptr(unsafe.Pointer(st)), unix.AT_SYMLINK_NOFOLLOW, 0, 0)
+		if e == 0 {
+			return nil
+		}
+		if e != unix.EINTR {
+			return e
+		}
+	}
 }
 
 func read(fd int, p []byte) (int, error) {

@@ -25,8 +25,8 @@ type walk struct {
 	v        visitor
 	match    *matcher
 	hash     bool // make ids, not just stamps
+	idOnly   bool // make nothing else
 	keepDirs bool // collect Directory messages
-	needRel  bool // fill in dir.rel
 	cache    *cacheWalk
 
 	mu      sync.Mutex
@@ -59,8 +59,11 @@ func (w *walk) done(d *dir, s *scratch) error {
 }
 
 func (w *walk) leave(d *dir, s *scratch) error {
-	if slices.ContainsFunc(d.nodes, func(n node) bool { return n.skip }) {
-		d.nodes = slices.DeleteFunc(d.nodes, func(n node) bool { return n.skip })
+	known := w.asKnown(d)
+	if !known {
+		if err := w.gather(d, s); err != nil {
+			return err
+		}
 	}
 	d.skip = d.maybe && len(d.nodes) == 0
 	if d.refused != nil && !d.skip {
@@ -69,18 +72,39 @@ func (w *walk) leave(d *dir, s *scratch) error {
 	if err := w.leaveOpen(d); err != nil {
 		return err
 	}
-	if w.hash {
+	if known {
+		d.digest, d.rio = d.known.digest, d.known.rio
+	} else if w.hash {
 		w.hashDir(d, s)
 	}
-	d.node.stamp = stampOf(d.nodes, s)
-	d.nodes = nil
-	closeDir(d)
-	if d.parent != nil {
-		n := &d.parent.nodes[d.slot]
-		*n = d.node
-		n.sub = nil
+	w.cache.remember(d, known)
+	if !w.idOnly {
+		d.node.stamp = stampOf(d.nodes, s)
 	}
+	d.nodes, d.visits, d.subs = nil, nil, nil
+	closeDir(d)
 	w.progress(1, 0)
+	return nil
+}
+
+// gather completes d.nodes: what is in d is all visited and left.
+func (w *walk) gather(d *dir, s *scratch) error {
+	if d.same {
+		d.unfold()
+		for _, i := range d.visits {
+			if n := &d.nodes[i]; n.seen.mode == 0 && !n.skip { // not visited
+				if err := w.fill(n, d.known.entry(i), s); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	for i := range d.subs {
+		d.nodes[d.subs[i].slot] = d.subs[i].node
+	}
+	if slices.ContainsFunc(d.nodes, func(n node) bool { return n.skip }) {
+		d.nodes = slices.DeleteFunc(d.nodes, func(n node) bool { return n.skip })
+	}
 	return nil
 }
 
