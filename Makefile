@@ -22,6 +22,8 @@ FILES := $(E)/files
 
 CC ?= cc
 GOBUILD := go build -trimpath -buildvcs=false
+# Packages tested at once: tests wait for disks and servers as much as they compute.
+ATONCE := $(shell echo $$((2 * $$(nproc))))
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 build: embed
@@ -61,17 +63,18 @@ $(FILES)/toolbox-languages:
 	@CGO_ENABLED=0 $(GOBUILD) -ldflags '-s -w' -o $@.new ./cmd/kiln-toolbox && $(replace)
 
 test: build
-	go test ./...
+	go test -p $(ATONCE) -timeout=30m ./...
 
 test-heavy:
 	KILN_TEST_HEAVY=1 go test -v -count=1 -timeout=3h -run='/heavy$$|TenMillion' ./pack/packtest
 
+# A process under the race detector sleeps for a second before it ends, unless told not to.
 check: build
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo "run gofmt"; exit 1; }
 	go vet ./...
 	go vet -tags core ./internal/toolbox ./cmd/kiln-toolbox
 	go run $(STATICCHECK) ./...
-	go test -race ./...
+	GORACE=atexit_sleep_ms=0 go test -race -p $(ATONCE) -timeout=30m ./...
 	@git diff --exit-code -- docs examples/self/go.sum || { echo "generated files are stale: make build; go test ./cmd/kiln -update"; exit 1; }
 
 # The lock file, which names the toolbox of another build, would hold this one up.

@@ -62,6 +62,7 @@ func TestScript(t *testing.T) {
 				env.Setenv(name, env.WorkDir+"/kiln/"+dir)
 			}
 			env.Setenv("HOME", "")
+			env.Setenv("GORACE", os.Getenv("GORACE"))
 			examples, err := filepath.Abs("../../examples")
 			if err != nil {
 				return err

@@ -55,18 +55,6 @@ func connect(dir string) (*docker.Runner, error) {
 	}), nil
 }
 
-// buildHelper builds kiln as it is in releases.
-func buildHelper(t *testing.T) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "kiln")
-	build := osexec.Command("go", "build", "-o", path, "../../cmd/kiln")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build kiln: %v: %s", err, out)
-	}
-	return path
-}
-
 // under returns which engine the tests run beside.
 func under(t *testing.T) string {
 	t.Helper()
@@ -256,9 +244,13 @@ func beside(t *testing.T, name string, command ...string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	helper := filepath.Join(t.TempDir(), "kiln")
+	if err := testenv.BuildKiln(helper); err != nil {
+		t.Fatal(err)
+	}
 	args := append(command[1:], self, "-test.v", "-test.run="+runsBeside, "-test.timeout=15m")
 	cmd := osexec.CommandContext(t.Context(), command[0], args...)
-	cmd.Env = append(os.Environ(), envUnder+"="+name, envHelper+"="+buildHelper(t))
+	cmd.Env = append(os.Environ(), envUnder+"="+name, envHelper+"="+helper)
 	out, err := cmd.CombinedOutput()
 	t.Logf("%s", out)
 	if err != nil {

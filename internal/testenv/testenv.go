@@ -2,6 +2,7 @@
 package testenv
 
 import (
+	"fmt"
 	"os"
 	osexec "os/exec"
 	"slices"
@@ -33,4 +34,15 @@ func Tool(t testing.TB, name, how string) string {
 		Missing(t, name, how)
 	}
 	return path
+}
+
+// BuildKiln builds kiln at path as make build does, with the same flags, so that after it
+// there is little left to do.
+func BuildKiln(path string) error {
+	build := osexec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", path, "github.com/kilnbuild/kiln/cmd/kiln")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("build kiln: %w: %s", err, out)
+	}
+	return nil
 }

@@ -19,29 +19,27 @@ import (
 	"github.com/kilnbuild/kiln/exec/delegate"
 	"github.com/kilnbuild/kiln/formula"
 	"github.com/kilnbuild/kiln/internal/embedded"
+	"github.com/kilnbuild/kiln/internal/testenv"
 	"github.com/kilnbuild/kiln/pack"
 	"github.com/kilnbuild/kiln/warehouse"
 )
 
+var dir string // of all the package's tests
+
 // helper is kiln, static as it is in releases.
 var helper = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "helper")
-	if err != nil {
-		return "", err
-	}
-	build := osexec.Command("go", "build", "-o", dir+"/kiln", "../../../cmd/kiln")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build kiln: %w: %s", err, out)
-	}
-	return dir + "/kiln", nil
+	path := filepath.Join(dir, "kiln")
+	return path, testenv.BuildKiln(path)
 })
 
 func TestMain(m *testing.M) {
-	code := m.Run()
-	if path, err := helper(); err == nil {
-		os.RemoveAll(filepath.Dir(path))
+	var err error
+	if dir, err = os.MkdirTemp("", "helper"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
 	}
+	code := m.Run()
+	os.RemoveAll(dir)
 	os.Exit(code)
 }
 
