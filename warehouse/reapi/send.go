@@ -111,7 +111,12 @@ func (s *store) writeStream(ctx context.Context, able abilities, d remote.Digest
 			w.crossed(d.Size)
 			return nil
 		}
-		return w.write(ctx, offset)
+		err := w.write(ctx, offset)
+		if code := grpc.CodeOf(err); offset > 0 && (code == grpc.InvalidArgument || code == grpc.OutOfRange) {
+			w.id = uploadID() // what it had was not what was sent
+			err = w.write(ctx, 0)
+		}
+		return err
 	})
 	if err != nil {
 		return fmt.Errorf("upload a content of %d bytes: %w", d.Size, err)
@@ -143,8 +148,9 @@ func (w *writer) crossed(n int64) {
 	}
 }
 
-// committed asks how much the server has of what was sent; -1 if it has all. Where it
-// cannot say, or what was sent was compressed, it is sent anew, as another upload.
+// committed asks how much the server has of the content, of which it counts bytes as they
+// are uncompressed; -1 if it has all. Where it cannot say, it is sent anew, as another
+// upload.
 func (w *writer) committed(ctx context.Context) int64 {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
@@ -153,7 +159,7 @@ func (w *writer) committed(ctx context.Context) int64 {
 	switch {
 	case err == nil && resp.Complete:
 		return -1
-	case err == nil && w.compressor == remote.Identity && resp.Committed > 0 && resp.Committed < w.d.Size:
+	case err == nil && resp.Committed > 0 && resp.Committed < w.d.Size:
 		return resp.Committed
 	}
 	w.id = uploadID()
@@ -170,7 +176,7 @@ func (w *writer) write(ctx context.Context, offset int64) error {
 	out := &pieces{stream: stream, resource: w.resource(), offset: offset}
 	var err error
 	if w.compressor == remote.Zstd {
-		err = compressTo(out, &counted{w.c, 0, w.crossed})
+		err = compressTo(out, &counted{w.c, offset, w.crossed})
 	} else {
 		_, err = io.CopyBuffer(struct{ io.Writer }{out}, struct{ io.Reader }{&counted{w.c, offset, w.crossed}}, make([]byte, pieceSize))
 	}

@@ -72,7 +72,8 @@ func (w writer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// writeStatus tells how far a Write got that ended early.
+// writeStatus tells how far a Write got that ended early. One that is still waited for has
+// then lost its client, who would not ask otherwise.
 func (s *Server) writeStatus(ctx context.Context, r *remote.QueryWriteStatusRequest) (*remote.QueryWriteStatusResponse, error) {
 	if err := mayWrite(ctx); err != nil {
 		return nil, err
@@ -81,6 +82,7 @@ func (s *Server) writeStatus(ctx context.Context, r *remote.QueryWriteStatusRequ
 	if err != nil {
 		return nil, err
 	}
+	s.uploads.interrupt(r.Resource)
 	there, err := s.has(name.Digest)
 	switch {
 	case err != nil:
@@ -119,25 +121,22 @@ func (s *Server) write(ctx context.Context, call *grpc.ServerCall) error {
 		return err
 	}
 	in := &incoming{call: call, first: &first}
-	if name.Compressor == remote.Identity {
-		err = s.takeContent(in, name)
-	} else {
-		err = s.takeCompressed(in, name)
-	}
-	if err != nil {
+	if err := s.takeContent(in, name); err != nil {
 		return s.told(name.Digest.Hash, err)
 	}
 	return call.Send(&remote.WriteResponse{Committed: in.got})
 }
 
 // takeContent keeps what arrives. Of an upload that ends early what has arrived is
-// kept for the next one of that name.
+// kept for the next one of that name. Also of one that is compressed the first offset is
+// that of the content: what follows is compressed by itself.
 func (s *Server) takeContent(in *incoming, name remote.Resource) error {
 	sum, err := sumOf(name.Digest)
 	if err != nil {
 		return err
 	}
-	w := s.uploads.take(in.first.Resource)
+	w, over := s.uploads.begin(in.first.Resource, in.call.Interrupt)
+	defer over()
 	if w != nil && w.Written() != in.first.Offset {
 		w.Abort()
 		w = nil
@@ -148,32 +147,17 @@ func (s *Server) takeContent(in *incoming, name remote.Resource) error {
 		}
 	}
 	in.got = w.Written()
-	_, err = in.WriteTo(w)
+	if name.Compressor == remote.Identity {
+		_, err = in.WriteTo(w)
+	} else if err = decode(w, in, name.Digest.Size-w.Written()); err != nil && in.err != nil && in.err != io.EOF {
+		err = in.err
+	}
 	switch {
 	case in.early:
 		s.uploads.put(in.first.Resource, w)
 		return err
 	case err != nil:
 		w.Abort()
-		return err
-	}
-	return w.Commit(sum, name.Digest.Size)
-}
-
-func (s *Server) takeCompressed(in *incoming, name remote.Resource) error {
-	sum, err := sumOf(name.Digest)
-	if err != nil {
-		return err
-	}
-	w, err := s.create(name.Digest.Size)
-	if err != nil {
-		return err
-	}
-	if err := decode(w, in, name.Digest.Size); err != nil {
-		w.Abort()
-		if in.err != nil && in.err != io.EOF {
-			err = in.err
-		}
 		return err
 	}
 	return w.Commit(sum, name.Digest.Size)

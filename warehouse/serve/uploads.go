@@ -11,8 +11,15 @@ import (
 // uploads are those that ended early. Who asks how far one got, and goes on, need not
 // begin anew. They take room, and go first when there is none.
 type uploads struct {
-	mu sync.Mutex
-	by map[string]*unfinished // by resource
+	mu       sync.Mutex
+	by       map[string]*unfinished // by resource
+	underway map[string]*arriving   // likewise
+}
+
+// An arriving upload has a client, as far as is known.
+type arriving struct {
+	interrupt func()        // ends it early
+	over      chan struct{} // closed when it has ended
 }
 
 type unfinished struct {
@@ -24,6 +31,41 @@ const (
 	maxUploads  = 64               // that are kept
 	uploadsKept = 10 * time.Minute // how long each is
 )
+
+// begin begins an upload, or goes on with one that ended early: then w is not nil. The
+// caller calls over when it has ended, and has put what is to be kept.
+func (u *uploads) begin(resource string, interrupt func()) (w *keep.Writer, over func()) {
+	u.interrupt(resource)
+	a := &arriving{interrupt, make(chan struct{})}
+	u.mu.Lock()
+	if u.underway == nil {
+		u.underway = map[string]*arriving{}
+	}
+	u.underway[resource] = a
+	u.mu.Unlock()
+	return u.take(resource), func() {
+		u.mu.Lock()
+		if u.underway[resource] == a {
+			delete(u.underway, resource)
+		}
+		u.mu.Unlock()
+		close(a.over)
+	}
+}
+
+// interrupt ends an upload that is under way: its client has come again, by another
+// connection, before this side has noticed that the first one is dead.
+func (u *uploads) interrupt(resource string) {
+	u.mu.Lock()
+	a := u.underway[resource]
+	if a != nil {
+		a.interrupt()
+	}
+	u.mu.Unlock()
+	if a != nil {
+		<-a.over
+	}
+}
 
 // put keeps an upload that ended early.
 func (u *uploads) put(resource string, w *keep.Writer) {

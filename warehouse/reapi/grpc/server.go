@@ -134,6 +134,12 @@ func (c *ServerCall) Receive(m Message) error {
 	return err
 }
 
+// Interrupt has Receive fail, also one that waits. It must not be called when the Handler
+// has returned.
+func (c *ServerCall) Interrupt() {
+	_ = http.NewResponseController(c.w).SetReadDeadline(time.Unix(1, 0)) // what cannot have one is a test's
+}
+
 // Send sends a message at once.
 func (c *ServerCall) Send(m Message) error {
 	c.buf = appendFramed(c.buf[:0], m)
