@@ -36,12 +36,12 @@ func startRegistry(t *testing.T, auth bool) string {
 	t.Setenv("XDG_RUNTIME_DIR", "")
 	t.Setenv("XDG_CONFIG_HOME", "")
 	t.Setenv("REGISTRY_AUTH_FILE", "")
-	addr, stop, err := ocitest.Start(t.TempDir(), auth)
+	s, err := ocitest.Start(t.TempDir(), auth)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(stop)
-	return addr
+	t.Cleanup(s.Kill)
+	return s.Addr
 }
 
 func push(t *testing.T, l *ocitest.Layout, tag, to string) {

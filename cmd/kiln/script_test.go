@@ -108,10 +108,10 @@ func startBucket(ts *testscript.TestScript, _ bool, _ []string) {
 // startRegistry is the command registry: it starts one, at $REG.
 // With the argument auth it asks for $REGUSER, USER:PASSWORD.
 func startRegistry(ts *testscript.TestScript, _ bool, args []string) {
-	addr, stop, err := ocitest.Start(ts.MkAbs(".registry"), slices.Contains(args, "auth"))
+	s, err := ocitest.Start(ts.MkAbs(".registry"), slices.Contains(args, "auth"))
 	ts.Check(err)
-	ts.Defer(stop)
-	ts.Setenv("REG", addr)
+	ts.Defer(s.Kill)
+	ts.Setenv("REG", s.Addr)
 	ts.Setenv("REGUSER", ocitest.User+":"+ocitest.Password)
 }
 

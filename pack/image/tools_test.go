@@ -109,9 +109,10 @@ func TestPush(t *testing.T) {
 	img := makeImage(t, l, sample(t, l))
 	for name, auth := range map[string]bool{"open": false, "closed": true} {
 		t.Run(name, func(t *testing.T) {
-			addr, stop, err := ocitest.Start(t.TempDir(), auth)
+			s, err := ocitest.Start(t.TempDir(), auth)
 			must(t, err)
-			defer stop()
+			defer s.Kill()
+			addr := s.Addr
 			home := t.TempDir()
 			t.Setenv("DOCKER_CONFIG", home)
 			t.Setenv("HOME", home)

@@ -30,7 +30,7 @@ func BenchmarkFetch(b *testing.B) {
 	objects, err := file.Open(dir)
 	must(b, err)
 	warehousetest.Put(b, packed.New(objects), l, rec)
-	url := warehousetest.Nginx(b, dir, false)
+	url := warehousetest.Nginx(b, dir, false).URL()
 	b.SetBytes(rec.Bytes)
 	var ours, theirs []time.Duration
 	for b.Loop() {

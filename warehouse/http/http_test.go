@@ -37,15 +37,25 @@ func openStore(t testing.TB, url string) warehouse.Store {
 func TestNginx(t *testing.T) {
 	warehousetest.Run(t, func(t testing.TB) warehousetest.Place {
 		dir := t.TempDir()
-		writable := warehousetest.Nginx(t, dir, true)
+		writable := warehousetest.Nginx(t, dir, true).URL()
 		return warehousetest.Place{
 			Open:     func(t testing.TB) warehouse.Store { return openStore(t, writable) },
-			ReadOnly: func(t testing.TB) warehouse.Store { return openStore(t, warehousetest.Nginx(t, dir, false)) },
+			ReadOnly: func(t testing.TB) warehouse.Store { return openStore(t, warehousetest.Nginx(t, dir, false).URL()) },
 			Edit:     editor(dir),
 			Stalled: func(t testing.TB, reached func()) warehouse.Store {
 				return openStore(t, stalling(t, dir, reached))
 			},
 		}
+	})
+}
+
+// TestKilled kills nginx in the middle of transfers, and starts it again.
+func TestKilled(t *testing.T) {
+	s := warehousetest.Nginx(t, t.TempDir(), true)
+	warehousetest.Killed(t, s, func(t testing.TB) warehouse.Store {
+		o, err := Open(s.URL(), Options{})
+		must(t, err)
+		return packed.New(o)
 	})
 }
 

@@ -59,10 +59,10 @@ func startBeside(t testing.TB, auth bool) (dir, addr string) {
 	t.Helper()
 	testenv.Tool(t, "docker-registry", "apt-get install docker-registry")
 	dir = t.TempDir()
-	addr, stop, err := ocitest.Start(dir, auth)
+	s, err := ocitest.Start(dir, auth)
 	must(t, err)
-	t.Cleanup(stop)
-	return dir, addr
+	t.Cleanup(s.Kill)
+	return dir, s.Addr
 }
 
 func must(t testing.TB, err error) {

@@ -12,6 +12,21 @@ import (
 	"github.com/kilnbuild/kiln/warehouse/warehousetest"
 )
 
+// TestStoreKilled kills the server in the middle of transfers of wares.
+func TestStoreKilled(t *testing.T) {
+	alone(t)
+	s := s3test.Start(t)
+	warehousetest.Killed(t, s.Server, func(t testing.TB) warehouse.Store {
+		o := known()
+		o.PartSize = 8 << 20
+		b, err := Open(t.Context(), s.URL(""), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return packed.New(b)
+	})
+}
+
 // TestStore runs the suite against a real server; each test has a prefix of its own.
 func TestStore(t *testing.T) {
 	alone(t)

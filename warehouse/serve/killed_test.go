@@ -1,9 +1,9 @@
 package serve
 
 import (
-	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -14,12 +14,19 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
+	"github.com/kilnbuild/kiln/internal/testenv"
+	"github.com/kilnbuild/kiln/warehouse"
+	warehousehttp "github.com/kilnbuild/kiln/warehouse/http"
+	"github.com/kilnbuild/kiln/warehouse/packed"
+	"github.com/kilnbuild/kiln/warehouse/reapi"
 	"github.com/kilnbuild/kiln/warehouse/reapi/grpc"
 	"github.com/kilnbuild/kiln/warehouse/reapi/remote"
+	"github.com/kilnbuild/kiln/warehouse/warehousetest"
 )
 
-// TestMain is also the server that TestKilled kills.
+// TestMain is also the server that others kill.
 func TestMain(m *testing.M) {
 	dir := os.Getenv("KILN_TEST_SERVE")
 	if dir == "" {
@@ -28,8 +35,7 @@ func TestMain(m *testing.M) {
 	s, err := New(Options{Dir: dir, MaxBytes: 1 << 30})
 	if err == nil {
 		var l net.Listener
-		if l, err = net.Listen("tcp", "127.0.0.1:0"); err == nil {
-			fmt.Println(l.Addr())
+		if l, err = net.Listen("tcp", os.Getenv("KILN_TEST_LISTEN")); err == nil {
 			err = s.Serve(l)
 		}
 	}
@@ -49,9 +55,9 @@ func TestKilled(t *testing.T) {
 	if testing.Short() {
 		rounds = 5
 	}
+	s := child(t, dir)
 	for range rounds {
-		addr, kill := child(t, dir)
-		check(t, addr, &kept)
+		check(t, s.Addr, &kept)
 		left, err := filepath.Glob(dir + "/tmp/*")
 		if err != nil || len(left) > 0 {
 			t.Errorf("left: %v, %v", left, err)
@@ -59,9 +65,9 @@ func TestKilled(t *testing.T) {
 		var acknowledged atomic.Int64
 		after, enough := r.Int64N(60), make(chan struct{})
 		var wg sync.WaitGroup
-		for client := range 4 {
+		for client := range 8 {
 			wg.Go(func() {
-				c := grpc.NewConn(addr, grpc.Options{})
+				c := grpc.NewConn(s.Addr, grpc.Options{})
 				defer c.Close()
 				for handIn(t.Context(), c, client, &kept) == nil {
 					if acknowledged.Add(1) == after+1 {
@@ -71,29 +77,115 @@ func TestKilled(t *testing.T) {
 			})
 		}
 		<-enough
-		kill()
+		s.Kill()
 		wg.Wait()
 		whole(t, dir)
+		s.Restart(t)
 	}
-	addr, kill := child(t, dir)
-	defer kill()
-	check(t, addr, &kept)
+	check(t, s.Addr, &kept)
+}
+
+// TestKilledBesideKilns kills the server at random moments while eight kilns push wares,
+// and starts it again each time. They go on; what one has put can be fetched, and its
+// memo is there.
+func TestKilledBesideKilns(t *testing.T) {
+	const kilns, each = 8, 3
+	dir := t.TempDir()
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 0))
+	s := child(t, dir)
+	open := func(compress reapi.Compress) warehouse.Store {
+		store, err := reapi.Open("grpc://"+s.Addr, reapi.Options{Compress: compress})
+		must(t, err)
+		return store
+	}
+	var pushed sync.Map // records
+	key := func(rec warehouse.Record) warehouse.StepKey {
+		return warehouse.StepKey(remote.DigestOf([]byte(rec.ID.String())).Hash)
+	}
+	var pushing sync.WaitGroup
+	for kiln := range kilns {
+		pushing.Go(func() {
+			l := warehousetest.OpenLocal(t)
+			for i := range each {
+				rec := warehousetest.Noise(t, l, 5<<20, uint64(kiln*each+i)*10)
+				err := errors.New("not yet")
+				for err != nil && t.Context().Err() == nil { // as a person would say it again
+					store := open(reapi.Compress(kiln % 3))
+					if err = store.Put(t.Context(), rec, l, warehouse.Transfer{}); err == nil {
+						err = store.PutMemo(t.Context(), key(rec), []byte(rec.ID.String()))
+					}
+					store.Close()
+				}
+				pushed.Store(rec.ID, rec)
+			}
+		})
+	}
+	all := make(chan struct{})
+	go func() { pushing.Wait(); close(all) }()
+	for kills := 0; ; kills++ {
+		var next <-chan time.Time
+		if kills < 20 {
+			next = time.After(time.Duration(r.Int64N(int64(2 * time.Second))))
+		}
+		select {
+		case <-all:
+			t.Logf("killed %d times", kills)
+			store := open(reapi.CompressNever)
+			defer store.Close()
+			pushed.Range(func(_, v any) bool {
+				rec := v.(warehouse.Record)
+				warehousetest.Get(t, store, rec)
+				if memo, err := store.Memo(t.Context(), key(rec)); err != nil || string(memo) != rec.ID.String() {
+					t.Errorf("the memo of %s: %q, %v", rec.ID, memo, err)
+				}
+				return true
+			})
+			return
+		case <-next:
+			s.Kill()
+			whole(t, dir)
+			s.Restart(t)
+		}
+	}
+}
+
+// TestStoresKilled kills the server in the middle of transfers, both ways.
+func TestStoresKilled(t *testing.T) {
+	for name, open := range map[string]func(addr string) (warehouse.Store, error){
+		"files": func(addr string) (warehouse.Store, error) { return reapi.Open("grpc://"+addr, reapi.Options{}) },
+		"compressed": func(addr string) (warehouse.Store, error) {
+			return reapi.Open("grpc://"+addr, reapi.Options{Compress: reapi.CompressAlways})
+		},
+		"packed": func(addr string) (warehouse.Store, error) {
+			objects, err := warehousehttp.Open("http://"+addr, warehousehttp.Options{})
+			return packed.New(objects), err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := child(t, t.TempDir())
+			warehousetest.Killed(t, s, func(t testing.TB) warehouse.Store {
+				store, err := open(s.Addr)
+				must(t, err)
+				return store
+			})
+		})
+	}
 }
 
 // child starts a server of its own process.
-func child(t *testing.T, dir string) (addr string, kill func()) {
+func child(t *testing.T, dir string) *testenv.Server {
 	t.Helper()
-	cmd := osexec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), "KILN_TEST_SERVE="+dir)
-	cmd.Stderr = os.Stderr
-	out, err := cmd.StdoutPipe()
+	s, err := testenv.Serve("/healthz", func(addr string) *osexec.Cmd {
+		cmd := osexec.Command(os.Args[0])
+		cmd.Env = append(os.Environ(), "KILN_TEST_SERVE="+dir, "KILN_TEST_LISTEN="+addr)
+		return cmd
+	})
 	must(t, err)
-	must(t, cmd.Start())
-	kill = sync.OnceFunc(func() { cmd.Process.Kill(); cmd.Wait() })
-	t.Cleanup(kill)
-	addr, err = bufio.NewReader(out).ReadString('\n')
-	must(t, err)
-	return strings.TrimSpace(addr), kill
+	t.Cleanup(s.Kill)
+	return s
 }
 
 // handIn hands in content that nobody has, in one of the ways there are.

@@ -42,6 +42,14 @@ func Noise(t testing.TB, l *warehouse.Local, n int, seed uint64) warehouse.Recor
 	return ingest(t, l, dir, pack.Options{})
 }
 
+// oneFile makes a ware of one file of n bytes of noise, which travels as one content.
+func oneFile(t testing.TB, l *warehouse.Local, n int, seed uint64) warehouse.Record {
+	t.Helper()
+	dir := t.TempDir()
+	writeFile(t, dir+"/noise", string(noise(n, seed)), 0o644)
+	return ingest(t, l, dir, pack.Options{})
+}
+
 func noise(n int, seed uint64) []byte {
 	var key [32]byte
 	binary.LittleEndian.PutUint64(key[:], seed)

@@ -4,12 +4,11 @@ package ocitest
 
 import (
 	"fmt"
-	"net"
-	"net/http"
 	"os"
 	osexec "os/exec"
 	"path/filepath"
-	"time"
+
+	"github.com/kilnbuild/kiln/internal/testenv"
 )
 
 // User and Password are those of a registry that is not for everybody.
@@ -20,72 +19,29 @@ const (
 	htpasswd = User + ":$2y$05$abcdefghijklmnopqrstuuKcS.CYWVYVaLiiCKrrc0A5s3mGesJ9O\n"
 )
 
-// Start starts a registry that keeps its images below dir and returns HOST:PORT. With
-// auth it asks for User and Password. The caller calls stop.
-func Start(dir string, auth bool) (addr string, stop func(), err error) {
+// Start starts a registry that keeps its images below dir. With auth it asks for User and
+// Password. The caller calls Kill.
+func Start(dir string, auth bool) (*testenv.Server, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", nil, err
+		return nil, err
 	}
-	if auth {
-		if err := os.WriteFile(filepath.Join(dir, "htpasswd"), []byte(htpasswd), 0o600); err != nil {
-			return "", nil, err
-		}
+	list := filepath.Join(dir, "htpasswd")
+	if err := os.WriteFile(list, []byte(htpasswd), 0o600); err != nil {
+		return nil, err
 	}
-	for range 5 { // another process may take the port first
-		if addr, stop, err = start(dir, auth); err == nil {
-			return addr, stop, nil
-		}
-	}
-	return "", nil, err
-}
-
-func start(dir string, auth bool) (string, func(), error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", nil, err
-	}
-	addr := l.Addr().String()
-	l.Close()
 	config := fmt.Sprintf("version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\n"+
-		"storage: {filesystem: {rootdirectory: %q}}\nhttp: {addr: %q}\n", filepath.Join(dir, "images"), addr)
+		"storage: {filesystem: {rootdirectory: %q}}\n", filepath.Join(dir, "images"))
 	if auth {
-		config += fmt.Sprintf("auth: {htpasswd: {realm: test, path: %q}}\n", filepath.Join(dir, "htpasswd"))
+		config += fmt.Sprintf("auth: {htpasswd: {realm: test, path: %q}}\n", list)
 	}
 	path := filepath.Join(dir, "config.yml")
 	if err := os.WriteFile(path, []byte(config), 0o644); err != nil {
-		return "", nil, err
+		return nil, err
 	}
-	log, err := os.Create(filepath.Join(dir, "log"))
-	if err != nil {
-		return "", nil, err
-	}
-	defer log.Close()
-	cmd := osexec.Command("docker-registry", "serve", path)
-	cmd.Stdout, cmd.Stderr = log, log
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH")} // it takes any REGISTRY_… for settings
-	if err := cmd.Start(); err != nil {
-		return "", nil, err
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	stop := func() {
-		cmd.Process.Kill()
-		<-ended
-	}
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for range 3000 {
-		select {
-		case err := <-ended:
-			text, _ := os.ReadFile(log.Name())
-			return "", nil, fmt.Errorf("docker-registry: %w: %s", err, text)
-		case <-tick.C:
-		}
-		if resp, err := http.Get("http://" + addr + "/v2/"); err == nil {
-			resp.Body.Close()
-			return addr, stop, nil
-		}
-	}
-	stop()
-	return "", nil, fmt.Errorf("docker-registry does not answer at %s", addr)
+	return testenv.Serve("/v2/", func(addr string) *osexec.Cmd {
+		cmd := osexec.Command("docker-registry", "serve", path)
+		// It takes any REGISTRY_… for settings. Clients go on only with uploads of one secret.
+		cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "REGISTRY_HTTP_ADDR=" + addr, "REGISTRY_HTTP_SECRET=" + Password}
+		return cmd
+	})
 }

@@ -3,13 +3,10 @@ package s3test
 
 import (
 	"fmt"
-	"net"
-	"net/http"
 	"os"
 	osexec "os/exec"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/kilnbuild/kiln/internal/testenv"
 )
@@ -24,11 +21,8 @@ const (
 
 // A Server keeps buckets in directories below Dir.
 type Server struct {
-	Dir   string
-	Addr  string // HOST:PORT
-	flags []string
-	cmd   *osexec.Cmd
-	done  chan struct{}
+	*testenv.Server
+	Dir string
 }
 
 // Start starts a server on this machine, and ends it with the test. flags are added to
@@ -57,88 +51,22 @@ func (s *Server) With(t testing.TB, flags ...string) *Server {
 
 // Run starts a server, which the caller ends with Kill.
 func Run(dir string, flags ...string) (*Server, error) {
-	s := &Server{Dir: dir, flags: flags}
-	err := os.MkdirAll(filepath.Join(dir, "data", Bucket), 0o755)
-	if err != nil {
-		return nil, err
-	}
-	for range 5 { // another process may take the port first
-		if err = s.start(); err == nil {
-			return s, nil
+	data, sidecar := filepath.Join(dir, "data"), filepath.Join(dir, "sidecar") // since not every file system has attributes
+	for _, dir := range []string{filepath.Join(data, Bucket), sidecar} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return nil, err
 		}
 	}
-	return nil, err
+	s, err := testenv.Serve("/health", func(addr string) *osexec.Cmd {
+		args := append([]string{"--port", addr, "--health", "/health", "--quiet"}, flags...)
+		cmd := osexec.Command("versitygw", append(args, "posix", "--sidecar", sidecar, data)...)
+		cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "ROOT_ACCESS_KEY=" + AccessKey, "ROOT_SECRET_KEY=" + SecretKey, "VGW_REGION=" + Region}
+		return cmd
+	})
+	return &Server{s, dir}, err
 }
 
 // URL returns that of the bucket, or of a place in it, in the form of package s3.
 func (s *Server) URL(prefix string) string {
 	return fmt.Sprintf("ca+s3://%s/%s?endpoint=http://%s&region=%s", Bucket, prefix, s.Addr, Region)
-}
-
-// Kill ends the server as if the machine had lost its power.
-func (s *Server) Kill() {
-	s.cmd.Process.Kill()
-	<-s.done
-}
-
-// Restart starts a server that was killed again, at the same address.
-func (s *Server) Restart(t testing.TB) {
-	t.Helper()
-	if err := s.run(); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func (s *Server) start() error {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return err
-	}
-	s.Addr = l.Addr().String()
-	l.Close()
-	return s.run()
-}
-
-func (s *Server) run() error {
-	log, err := os.CreateTemp(s.Dir, "log-")
-	if err != nil {
-		return err
-	}
-	defer log.Close()
-	sidecar := filepath.Join(s.Dir, "sidecar") // since not every file system has attributes
-	if err := os.MkdirAll(sidecar, 0o755); err != nil {
-		return err
-	}
-	args := append([]string{"--port", s.Addr, "--health", "/health", "--quiet"}, s.flags...)
-	s.cmd = osexec.Command("versitygw", append(args, "posix", "--sidecar", sidecar, filepath.Join(s.Dir, "data"))...)
-	s.cmd.Stdout, s.cmd.Stderr = log, log
-	s.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + s.Dir, "ROOT_ACCESS_KEY=" + AccessKey, "ROOT_SECRET_KEY=" + SecretKey, "VGW_REGION=" + Region}
-	if err := s.cmd.Start(); err != nil {
-		return err
-	}
-	s.done = make(chan struct{})
-	go func() {
-		s.cmd.Wait()
-		close(s.done)
-	}()
-	return s.ready(log.Name())
-}
-
-func (s *Server) ready(log string) error {
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for range 3000 {
-		select {
-		case <-s.done:
-			text, _ := os.ReadFile(log)
-			return fmt.Errorf("versitygw ended: %s", text)
-		case <-tick.C:
-		}
-		if resp, err := http.Get("http://" + s.Addr + "/health"); err == nil {
-			resp.Body.Close()
-			return nil
-		}
-	}
-	s.Kill()
-	return fmt.Errorf("versitygw does not answer at %s", s.Addr)
 }
