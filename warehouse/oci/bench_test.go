@@ -41,13 +41,13 @@ func BenchmarkToolchain(b *testing.B) {
 		}
 	})
 	b.Run("get/curl", func(b *testing.B) {
-		_, blob, err := r.find(b.Context(), rec.ID.String())
+		list, err := r.find(b.Context(), rec.ID.String())
 		must(b, err)
 		b.SetBytes(rec.Bytes)
 		for b.Loop() {
 			b.StopTimer()
 			cmd := osexec.Command("sh", "-c", `curl -sf "$1" | zstd -dc | tar x -C "$2"`, "sh",
-				"http://"+addr+"/v2/wares/blobs/"+blob.Digest.String(), b.TempDir())
+				"http://"+addr+"/v2/wares/blobs/"+list[0].Digest.String(), b.TempDir())
 			b.StartTimer()
 			if out, err := cmd.CombinedOutput(); err != nil {
 				b.Fatalf("%v: %s", err, out)

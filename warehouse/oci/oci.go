@@ -30,6 +30,10 @@ type Options struct {
 
 	Insecure bool // plain http, where the registry does not speak https
 
+	// PieceSize is how many bytes a blob has at most; what is larger is put in pieces. 0:
+	// 64 MiB.
+	PieceSize int64
+
 	// Transport is for requests; nil: one with the proxies of the environment.
 	Transport http.RoundTripper
 	Retry     retry.Policy
@@ -62,6 +66,9 @@ func Open(_ context.Context, rawURL string, o Options) (packed.Objects, error) {
 		return nil, errors.New("a registry as a warehouse has the URL oci://REGISTRY/REPOSITORY")
 	}
 	r := &Repository{o: o, plain: o.Insecure || u.Scheme == "oci+http" || loopback.Is(u.Host), clients: map[string]*http.Client{}}
+	if o.PieceSize == 0 {
+		r.o.PieceSize = pieceSize
+	}
 	var options []name.Option
 	if r.plain {
 		options = append(options, name.Insecure) // https is tried first
@@ -100,6 +107,11 @@ func (r *Repository) Close() error {
 
 // atOnce is how many idle connections are kept: as many as package packed asks at once.
 const atOnce = 16
+
+// pieceSize is how much of an upload a broken connection costs, at most, in bytes. A
+// registry need not let clients go on with half a blob, and docker's does not: it gives an
+// upload up of which it has more than its client was told.
+const pieceSize = 64 << 20
 
 const maxTag = 128 // of the distribution specification: [a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}
 

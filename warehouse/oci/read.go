@@ -18,33 +18,72 @@ import (
 	"github.com/kilnbuild/kiln/warehouse/packed"
 )
 
-// Stat returns the size of an object, and the digest of its bytes as its version.
+// Stat returns the size of an object, and as its version what its bytes are.
 func (r *Repository) Stat(ctx context.Context, name string) (packed.Info, error) {
-	_, blob, err := r.find(ctx, name)
-	return packed.Info{Size: blob.Size, Version: blob.Digest.String()}, err
+	list, err := r.find(ctx, name)
+	if err != nil {
+		return packed.Info{}, err
+	}
+	return list.info(), nil
 }
 
-// Open begins to read an object. What is read from the beginning is compared with its
-// digest: the last read fails, with an error that matches warehouse.ErrMismatch, if the
-// registry gave something else.
+// Open begins to read an object. What is read of a piece from its beginning is compared
+// with its digest: the last read of it fails, with an error that matches
+// warehouse.ErrMismatch, if the registry gave something else.
 func (r *Repository) Open(ctx context.Context, name string, offset int64, version string) (*packed.Object, error) {
-	_, blob, err := r.find(ctx, name)
+	list, err := r.find(ctx, name)
 	if err != nil {
 		return nil, err
 	}
-	if offset >= blob.Size || version != "" && version != blob.Digest.String() {
+	info := list.info()
+	if offset >= info.Size || version != "" && version != info.Version {
 		offset = 0
 	}
+	i, begin := list.at(offset)
+	first, at, err := r.openBlob(ctx, name, list[i], offset-begin)
+	if err != nil {
+		return nil, err
+	}
+	return &packed.Object{ReadCloser: &reading{r, ctx, name, first, list[i+1:]}, Info: info, Offset: begin + at}, nil
+}
+
+// reading reads pieces, one after the other.
+type reading struct {
+	r    *Repository
+	ctx  context.Context
+	name string
+	io.ReadCloser
+	next pieces
+}
+
+func (p *reading) Read(b []byte) (int, error) {
+	n, err := p.ReadCloser.Read(b)
+	if err != io.EOF || len(p.next) == 0 {
+		return n, err
+	}
+	p.ReadCloser.Close()
+	next, _, err := p.r.openBlob(p.ctx, p.name, p.next[0], 0)
+	if err != nil {
+		p.ReadCloser = http.NoBody
+		return n, err
+	}
+	p.ReadCloser, p.next = next, p.next[1:]
+	return n, nil
+}
+
+// openBlob begins to read a blob at offset, or, where the registry cannot, at its
+// beginning: at says where.
+func (r *Repository) openBlob(ctx context.Context, name string, blob v1.Descriptor, offset int64) (body io.ReadCloser, at int64, err error) {
 	q := request{method: http.MethodGet, at: "blobs/" + blob.Digest.String(), what: "blob " + blob.Digest.String(), header: http.Header{}}
 	if offset > 0 {
 		q.header.Set("Range", fmt.Sprintf("bytes=%d-", offset))
 	}
 	resp, err := r.send(ctx, q, http.StatusOK, http.StatusPartialContent, http.StatusRequestedRangeNotSatisfiable)
 	if errors.Is(err, warehouse.ErrMissing) {
-		return nil, &warehouse.MissingError{What: name + " in " + r.String(), Reason: fmt.Errorf("the registry has lost its blob %s", blob.Digest)}
+		return nil, 0, &warehouse.MissingError{What: name + " in " + r.String(), Reason: fmt.Errorf("the registry has lost its blob %s", blob.Digest)}
 	}
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	left := resp.ContentLength
 	o, err := warehousehttp.ObjectOf(resp, offset)
@@ -54,15 +93,14 @@ func (r *Repository) Open(ctx context.Context, name string, offset int64, versio
 	if err != nil {
 		resp.Body.Close()
 		if offset > 0 {
-			return r.Open(ctx, name, 0, "") // who answers so does not know ranges
+			return r.openBlob(ctx, name, blob, 0) // who answers so does not know ranges
 		}
-		return nil, r.explain(ctx, q, err)
+		return nil, 0, r.explain(ctx, q, err)
 	}
-	o.Info = packed.Info{Size: blob.Size, Version: blob.Digest.String()}
 	if o.Offset == 0 {
-		o.ReadCloser = &verified{ReadCloser: resp.Body, hash: sha256.New(), blob: blob, at: r.String()}
+		return &verified{ReadCloser: resp.Body, hash: sha256.New(), blob: blob, at: r.String()}, 0, nil
 	}
-	return o, nil
+	return resp.Body, o.Offset, nil
 }
 
 func mismatch(format string, args ...any) error {

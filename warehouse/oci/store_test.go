@@ -79,7 +79,8 @@ const kept = "images/docker/registry/v2"
 // data returns the file that the registry keeps the bytes of an object in.
 func data(t testing.TB, dir string, r *Repository, name string) string {
 	t.Helper()
-	_, blob, err := r.find(t.Context(), name)
+	list, err := r.find(t.Context(), name)
 	must(t, err)
+	blob := list[0]
 	return filepath.Join(dir, kept, "blobs/sha256", blob.Digest.Encoded()[:2], blob.Digest.Encoded(), "data")
 }

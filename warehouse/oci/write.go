@@ -18,28 +18,30 @@ import (
 	"github.com/kilnbuild/kiln/internal/retry"
 )
 
-// Put makes an object: a blob, which is not sent again where the registry has it, and a
-// manifest, with which the tag moves.
+// Put makes an object: blobs, which are not sent again where the registry has them, also
+// from a Put that was broken off, and a manifest, with which the tag moves.
 func (r *Repository) Put(ctx context.Context, name string, body io.ReaderAt, size int64) error {
 	tag, err := r.tag(name)
 	if err != nil {
 		return err
 	}
-	blob := v1.Descriptor{Size: size}
-	if blob.Digest, err = sum(body, size); err != nil {
+	list, ext, err := r.cut(name, body, size)
+	if err != nil {
 		return err
 	}
-	ext := ""
-	blob.MediaType, ext = form(name, body)
-	data, err := manifest(name, tag, ext, blob)
+	data, err := manifest(name, tag, ext, list)
 	if err != nil {
 		return err
 	}
 	q := request{method: http.MethodPut, at: "manifests/" + tag, what: "tag " + tag, write: true,
 		header: http.Header{"Content-Type": {v1.MediaTypeImageManifest}}, body: section(bytes.NewReader(data), int64(len(data)))}
 	return r.o.Retry.Do(ctx, func() error {
-		if err := r.putBlob(ctx, blob, body); err != nil {
-			return retry.Final(err)
+		begin := int64(0)
+		for _, piece := range list {
+			if err := r.putBlob(ctx, piece, io.NewSectionReader(body, begin, piece.Size)); err != nil {
+				return retry.Final(err)
+			}
+			begin += piece.Size
 		}
 		if err := r.putBlob(ctx, v1.DescriptorEmptyJSON, bytes.NewReader(v1.DescriptorEmptyJSON.Data)); err != nil {
 			return retry.Final(err)
@@ -64,6 +66,22 @@ func blobGone(err error) bool {
 	return answer != nil && slices.ContainsFunc(answer.Errors, func(d transport.Diagnostic) bool {
 		return d.Code == transport.ManifestBlobUnknownErrorCode
 	})
+}
+
+// cut describes the pieces of an object, and how the name of a file that holds it ends.
+func (r *Repository) cut(name string, body io.ReaderAt, size int64) (list pieces, ext string, err error) {
+	mediaType, ext := form(name, body)
+	for begin := int64(0); begin < size || list == nil; begin += r.o.PieceSize {
+		piece := v1.Descriptor{MediaType: mediaType, Size: min(size-begin, r.o.PieceSize)}
+		if piece.Size < size {
+			piece.MediaType = partType
+		}
+		if piece.Digest, err = sum(io.NewSectionReader(body, begin, piece.Size), piece.Size); err != nil {
+			return nil, "", err
+		}
+		list = append(list, piece)
+	}
+	return list, ext, nil
 }
 
 func section(body io.ReaderAt, size int64) *io.SectionReader {
