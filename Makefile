@@ -90,7 +90,7 @@ test-docker: build
 	KILN_TEST_DOCKER=1 go test -v -count=1 -timeout=20m -run=Docker ./examples/image ./exec/function ./exec/docker
 
 test-podman: build
-	KILN_TEST_PODMAN=1 go test -v -count=1 -timeout=20m -run=Podman ./exec/docker
+	KILN_TEST_PODMAN=1 go test -v -count=1 -timeout=20m -run=Podman ./exec/function ./exec/docker
 
 # A module of its own. bin/cluster/cluster says how it is used, and what it needs of Debian.
 K8S     := k8s.io/component-base/version

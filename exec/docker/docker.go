@@ -159,10 +159,10 @@ func (r *Runner) begin(ctx context.Context, e *engine, run exec.Run, helper stri
 		err = j.create(ctx)
 	}
 	if err == nil {
-		err = e.start(ctx, run.ID)
+		err = e.start(ctx, containerName(run.ID))
 	}
 	if err != nil {
-		e.remove(context.WithoutCancel(ctx), run.ID)
+		e.remove(context.WithoutCancel(ctx), containerName(run.ID))
 		r.removeWork(run.ID)
 	}
 	return err

@@ -167,35 +167,53 @@ func secured(options []string, name string) bool {
 // local reports whether the engine is reached through a socket of this machine.
 func (e *engine) local() bool { return strings.HasPrefix(e.DaemonHost(), "unix:") }
 
-func (e *engine) start(ctx context.Context, id string) error {
-	_, err := e.ContainerStart(ctx, containerName(id), client.ContainerStartOptions{})
+func (e *engine) start(ctx context.Context, name string) error {
+	_, err := e.ContainerStart(ctx, name, client.ContainerStartOptions{})
 	if err != nil {
 		return fmt.Errorf("start the container: %w", err)
 	}
 	return nil
 }
 
-// remove removes a run's container, and ends what runs in it. That there is none is fine.
-func (e *engine) remove(ctx context.Context, id string) error {
-	_, err := e.ContainerRemove(ctx, containerName(id), client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
+// remove removes a container, and ends what runs in it. That there is none is fine.
+func (e *engine) remove(ctx context.Context, name string) error {
+	_, err := e.ContainerRemove(ctx, name, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
 	if err == nil || gone(err) {
 		return nil
 	}
-	return fmt.Errorf("remove the container of run %s: %w", id, err)
+	return fmt.Errorf("remove the container %s: %w", name, err)
 }
 
-// state returns the container of a run as it is; nil if there is none.
-func (e *engine) state(ctx context.Context, id string) (*container.State, error) {
-	result, err := e.ContainerInspect(ctx, containerName(id), client.ContainerInspectOptions{})
+// state returns a container as it is; nil if there is none.
+func (e *engine) state(ctx context.Context, name string) (*container.State, error) {
+	result, err := e.ContainerInspect(ctx, name, client.ContainerInspectOptions{})
 	switch {
 	case gone(err):
 		return nil, nil
 	case err != nil:
-		return nil, fmt.Errorf("ask the engine for run %s: %w", id, err)
+		return nil, fmt.Errorf("ask the engine for the container %s: %w", name, err)
 	case result.Container.State == nil:
-		return nil, fmt.Errorf("ask the engine for run %s: it tells no state", id)
+		return nil, fmt.Errorf("ask the engine for the container %s: it tells no state", name)
 	}
 	return result.Container.State, nil
+}
+
+// settled waits for what the engine has to say of a container that was killed: that its
+// memory was used up it may learn a moment after it has learnt of the end. Of one that we
+// have ended it is not asked.
+func (e *engine) settled(ctx context.Context, name string, state *container.State, ours func() bool) (*container.State, error) {
+	for range 5 {
+		if state.OOMKilled || state.ExitCode != 128+9 || ours() {
+			break
+		}
+		time.Sleep(100 * time.Millisecond)
+		again, err := e.state(ctx, name)
+		if err != nil || again == nil {
+			return state, err
+		}
+		state = again
+	}
+	return state, nil
 }
 
 // static says why an executable could not run in a container that holds nothing else.

@@ -122,6 +122,25 @@ func TestEngineStaleResult(t *testing.T) {
 	b.wait(run.ID, exec.RunFailed, exec.ReasonLost, "left no result")
 }
 
+// TestEnginePayloadIsPrivate: the environment is in it, which may hold secrets, and another
+// user in the container does not read it, however it came there.
+func TestEnginePayloadIsPrivate(t *testing.T) {
+	under(t)
+	b := newBench(t)
+	for _, apart := range []bool{false, true} {
+		r := b.connect(apart)
+		spec := b.sh("! cat /.kiln/payload.json")
+		spec.User = "1000:1000"
+		run, err := r.Submit(t.Context(), spec)
+		if err == nil {
+			run, err = r.Wait(t.Context(), run.ID)
+		}
+		if err != nil || run.Status != exec.RunSucceeded {
+			t.Errorf("apart %v: %s, %s, %v", apart, run.Status, run.Message, err)
+		}
+	}
+}
+
 // TestEngineOneImage: of several runners that need an image, all get it.
 func TestEngineOneImage(t *testing.T) {
 	under(t)

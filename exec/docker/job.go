@@ -160,7 +160,7 @@ func (j *job) share() error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(dir, filepath.Base(delegate.PayloadPath)), text, 0o644)
+	return os.WriteFile(filepath.Join(dir, filepath.Base(delegate.PayloadPath)), text, 0o600) // it holds the environment
 }
 
 // point makes a mount point.
@@ -243,21 +243,19 @@ func (j *job) config() *container.Config {
 
 // hostConfig is what the container may do: as much as a step in a container of kiln's.
 func (j *job) hostConfig() *container.HostConfig {
-	no, spec := false, j.run.Spec
-	h := &container.HostConfig{
-		Mounts: j.mounts, CapDrop: []string{"ALL"}, Init: &no,
-		SecurityOpt: []string{"no-new-privileges"},
-		MaskedPaths: append(bundle.MaskedPaths(), maskedSys...), ReadonlyPaths: bundle.ReadonlyPaths(),
-		LogConfig: container.LogConfig{Type: "local", Config: map[string]string{"max-size": "1t", "max-file": "1", "compress": "false"}},
-	}
+	spec := j.run.Spec
+	h := guarded(kept(spec.Resources.Limits, j.run.Unenforced))
+	h.Mounts = j.mounts
+	h.MaskedPaths, h.ReadonlyPaths = append(bundle.MaskedPaths(), maskedSys...), bundle.ReadonlyPaths()
+	h.LogConfig = container.LogConfig{Type: "local", Config: map[string]string{"max-size": "1t", "max-file": "1", "compress": "false"}}
 	if j.podman { // it has neither of Docker's; this one keeps every byte too
 		h.LogConfig = container.LogConfig{Type: "k8s-file"}
 	}
 	for _, capability := range bundle.Capabilities {
 		h.CapAdd = append(h.CapAdd, strings.TrimPrefix(capability, "CAP_"))
 	}
-	if !spec.Network {
-		h.NetworkMode = "none"
+	if spec.Network {
+		h.NetworkMode = ""
 	}
 	if j.payload.Confine { // the helper's namespaces take what the filter forbids; it installs its own
 		h.SecurityOpt = append(h.SecurityOpt, "seccomp=unconfined")
@@ -265,11 +263,21 @@ func (j *job) hostConfig() *container.HostConfig {
 	if j.shared && !j.podman { // a label on the warehouse would be for one container only
 		h.SecurityOpt = append(h.SecurityOpt, "label=disable")
 	}
-	limits := kept(spec.Resources.Limits, j.run.Unenforced)
-	h.Memory, h.MemorySwap, h.NanoCPUs = limits.Memory, limits.Memory, int64(limits.CPUs*1e9)
-	if limits.PIDs > 0 {
-		pids := limits.PIDs + delegate.HelperPIDs
-		h.PidsLimit = &pids
+	if h.PidsLimit != nil {
+		*h.PidsLimit += delegate.HelperPIDs
+	}
+	return h
+}
+
+// guarded is what every container of kiln's has: no capabilities, no network, and limits.
+func guarded(l exec.Amounts) *container.HostConfig {
+	no := false
+	h := &container.HostConfig{
+		CapDrop: []string{"ALL"}, SecurityOpt: []string{"no-new-privileges"}, Init: &no, NetworkMode: "none",
+		Resources: container.Resources{Memory: l.Memory, MemorySwap: l.Memory, NanoCPUs: int64(l.CPUs * 1e9)},
+	}
+	if l.PIDs > 0 {
+		h.PidsLimit = &l.PIDs
 	}
 	return h
 }

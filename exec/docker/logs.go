@@ -204,8 +204,8 @@ func (r *Runner) Cancel(ctx context.Context, id string) (exec.Run, error) {
 			if err != nil {
 				return run, err
 			}
-			if state, err := e.state(ctx, id); err == nil && state != nil && state.Status == container.StateCreated {
-				e.remove(ctx, id)
+			if state, err := e.state(ctx, containerName(id)); err == nil && state != nil && state.Status == container.StateCreated {
+				e.remove(ctx, containerName(id))
 				continue
 			}
 			seconds := cancelTime

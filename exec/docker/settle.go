@@ -31,7 +31,7 @@ func (r *Runner) GetRun(ctx context.Context, id string) (exec.Run, error) {
 	if err != nil {
 		return run, err
 	}
-	state, err := e.state(ctx, id)
+	state, err := e.state(ctx, containerName(id))
 	switch {
 	case err != nil:
 		return run, err
@@ -99,7 +99,7 @@ func (r *Runner) settle(ctx context.Context, e *engine, id string) (exec.Run, er
 	if err != nil || run.Status.Ended() {
 		return run, err
 	}
-	state, err := e.state(ctx, id)
+	state, err := e.state(ctx, containerName(id))
 	if err != nil {
 		return run, err
 	}
@@ -126,13 +126,13 @@ func (r *Runner) settle(ctx context.Context, e *engine, id string) (exec.Run, er
 		return run, err
 	}
 	r.removeWork(id)
-	return run, e.remove(ctx, id)
+	return run, e.remove(ctx, containerName(id))
 }
 
 // takeResult says how a run fared that is over, and takes its outputs in.
 func (r *Runner) takeResult(ctx context.Context, e *engine, run exec.Run, state *container.State) (delegate.Result, error) {
 	cancelled := r.Runs.CancelRequested(run.ID)
-	state, err := settled(ctx, e, run.ID, state, cancelled)
+	state, err := e.settled(ctx, containerName(run.ID), state, func() bool { return cancelled })
 	if err != nil {
 		return delegate.Result{}, err
 	}
@@ -164,23 +164,6 @@ func (r *Runner) takeResult(ctx context.Context, e *engine, run exec.Run, state 
 		result.Status, result.Reason, result.Message, result.Outputs = exec.RunFailed, exec.ReasonOutput, err.Error(), nil
 	}
 	return result, nil
-}
-
-// settled waits for what the engine has to say of a container that was killed: that its
-// memory was used up it may learn a moment after it has learnt of the end.
-func settled(ctx context.Context, e *engine, id string, state *container.State, cancelled bool) (*container.State, error) {
-	for range 5 {
-		if state.OOMKilled || state.ExitCode != 128+9 || cancelled {
-			break
-		}
-		time.Sleep(100 * time.Millisecond)
-		again, err := e.state(ctx, id)
-		if err != nil || again == nil {
-			return state, err
-		}
-		state = again
-	}
-	return state, nil
 }
 
 // withoutResult says what can be said of a run whose helper left no result.
@@ -230,7 +213,7 @@ func (r *Runner) sweep(ctx context.Context, e *engine) {
 	for _, id := range ids {
 		run, err := r.Runs.Get(id)
 		if errors.Is(err, exec.ErrNoRun) || err == nil && run.Status.Ended() {
-			e.remove(ctx, id)
+			e.remove(ctx, containerName(id))
 			r.removeWork(id)
 		}
 	}

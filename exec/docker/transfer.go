@@ -72,7 +72,7 @@ func writeArchive(w io.Writer, payload []byte, dir string) error {
 	if err := tw.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: strings.TrimPrefix(sinkDir, "/") + "/", Mode: 0o755}); err != nil {
 		return err
 	}
-	if err := tw.WriteHeader(&tar.Header{Name: strings.TrimPrefix(delegate.PayloadPath, "/"), Mode: 0o644, Size: int64(len(payload))}); err != nil {
+	if err := tw.WriteHeader(&tar.Header{Name: strings.TrimPrefix(delegate.PayloadPath, "/"), Mode: 0o600, Size: int64(len(payload))}); err != nil {
 		return err
 	}
 	if _, err := tw.Write(payload); err != nil {

@@ -8,6 +8,8 @@ import (
 	"os"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/kilnbuild/kiln/exec/container"
 	"github.com/kilnbuild/kiln/exec/container/wire"
 )
@@ -88,6 +90,9 @@ func (b *boxed) begin(l *launch) error {
 	}
 	defer stdin.Close()
 	defer stdout.Close()
+	for _, f := range []*os.File{stdin, stdout} { // the command may not expect to be told to try again
+		unix.SetNonblock(int(f.Fd()), false)
+	}
 	b.group, _ = container.NewGroup(l.limits) // what is left out was settled when the executor was made
 	procs, err := b.group.Procs()
 	if err != nil {

@@ -39,7 +39,7 @@ func Container[A, B any](command []string, options ...Option) (*ContainerFunc[A,
 	c := &ContainerFunc[A, B]{in: o.in, out: o.out, head: requestHead(o.in, o.out)}
 	var e engine
 	if o.image != "" {
-		e, c.notes, err = o.docker(command)
+		e, c.notes, err = o.ofImage(command)
 	} else {
 		e, c.notes, err = o.own(command)
 	}

@@ -151,6 +151,7 @@ func (f *fixture) live() int {
 
 func TestMemory(t *testing.T) {
 	f := newFixture(t)
+	f.needsLimits()
 	c := probe[any, int](f, "eat")
 	_, err := c.Execute(context.Background(), nil)
 	var memory *MemoryError
@@ -173,6 +174,7 @@ func TestMemory(t *testing.T) {
 
 func TestPIDs(t *testing.T) {
 	f := newFixture(t)
+	f.needsLimits()
 	type result struct {
 		Started int
 		Limited bool
@@ -195,8 +197,8 @@ func TestRefusedOptions(t *testing.T) {
 		"option Memory: -1 is none":                  append(usual, Memory(-1)),
 		"option User: \"me\" is no uid":              append(usual, User("me")),
 		"option Env: \"A=\" cannot be":               append(usual, Env("A=", "")),
-		"option Image: an image needs a name":        append(usual, Image("")),
-		"a container has a root ware or an image":    append(usual, Image("python:3")),
+		"option Image: an image needs an engine":     append(usual, Image(nil, "python:3")),
+		"a container has a root ware or an image":    append(usual, Image(struct{ Images }{}, "python:3")),
 		"make a ware of /none":                       append(usual, Dir("/d", "/none")),
 		"two wares are to be mounted at /d":          append(usual, Mount("/d", f.root), Mount("/d/", f.root)),
 		"mount /d: ":                                 append(usual, Mount("/d", missing)),

@@ -150,17 +150,17 @@ func RecycleAt(bytes int64) Option {
 	return func(o *settings) { o.recycle = bytes; o.set("RecycleAt", positive(bytes)) }
 }
 
-// Image is an image of Docker's in place of Root: the command runs in its containers,
-// through the docker command, in place of the image's entrypoint. Nothing is pulled.
-// Dir and Mount are then bind mounts on the daemon's machine, of what is there when
-// the command runs; Mount needs In, which says where wares are.
-func Image(ref string) Option {
+// Image is an image of an engine's in place of Root: the command runs in containers of it,
+// in place of the image's entrypoint. Nothing is pulled. Dir and Mount are then bind
+// mounts on the engine's machine, of what is there when the command runs; Mount needs In,
+// which says where wares are. The engine has to stay open longer than the executor.
+func Image(engine Images, ref string) Option {
 	return func(o *settings) {
 		var err error
-		if ref == "" {
-			err = errors.New("an image needs a name")
+		if ref == "" || engine == nil {
+			err = errors.New("an image needs an engine and a name")
 		}
-		o.image = ref
+		o.images, o.image = engine, ref
 		o.set("Image", err)
 	}
 }

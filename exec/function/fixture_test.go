@@ -86,7 +86,7 @@ func newFixture(t testing.TB) *fixture {
 	f.root = f.ware(dir)
 	f.where = []Option{In(f.box), Root(f.root)}
 	if underDocker() {
-		f.where = []Option{Image(f.load())}
+		f.where = []Option{Image(f.images(), f.load())}
 		t.Cleanup(func() {
 			if left := f.live(); left != 0 {
 				t.Errorf("%d containers are left", left)

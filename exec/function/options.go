@@ -20,6 +20,7 @@ type settings struct {
 	timeout    time.Duration
 	box        *Sandbox
 	root       warehouse.WareID
+	images     Images
 	image      string
 	mounts     []mount
 	env        []bundle.Variable

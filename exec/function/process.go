@@ -11,7 +11,7 @@ import (
 	"github.com/kilnbuild/kiln/exec/container/joblog"
 )
 
-// An engine makes containers for the commands of one executor: kiln's own or Docker's.
+// An engine makes containers for the commands of one executor: kiln's own, or of an image.
 type engine interface {
 	// launch makes a container and starts the command in it, which then waits for a
 	// request.
@@ -67,9 +67,6 @@ func (p *process) pipes() (stdin, stdout *os.File, err error) {
 		return nil, nil, err
 	}
 	p.reader = bufio.NewReaderSize(p.stdout, 64<<10)
-	for _, f := range []*os.File{stdin, stdout} { // it may not expect to be told to try again
-		unix.SetNonblock(int(f.Fd()), false)
-	}
 	return stdin, stdout, nil
 }
 
@@ -88,15 +85,12 @@ func (p *process) logs() []string {
 
 // over notes that all its processes have ended.
 func (p *process) over(err error) {
-	select {
-	case <-p.ended:
-		return
-	default:
-	}
 	p.mu.Lock()
-	p.err = err
-	p.mu.Unlock()
-	close(p.ended)
+	defer p.mu.Unlock()
+	if !p.gone() {
+		p.err = err
+		close(p.ended)
+	}
 }
 
 // failure returns why it did not start, if it did not.
