@@ -22,16 +22,16 @@ func Ingest(ctx context.Context, l *warehouse.Local, path string, o Options) (wa
 }
 
 func ingest(ctx context.Context, l *warehouse.Local, path string, o Options) (rec warehouse.Record, err error) {
+	scanned, rec, err := there(ctx, l, path, o)
+	if err != nil || !rec.ID.IsZero() {
+		return rec.WithoutDirs(), err
+	}
+	if scanned {
+		o.Cache = nil // what it can learn it has learned
+	}
 	w, err := newWalk(ctx, o, &ingester{})
 	if err != nil {
 		return rec, err
-	}
-	if w.cache != nil && w.cache.files > 0 {
-		if r, err := Scan(ctx, path, o); err == nil {
-			if rec, err := l.Get(r.ID); err == nil {
-				return rec.WithoutDirs(), nil
-			}
-		}
 	}
 	w.keepDirs = true
 	staged, err := l.Stage("ingest")
@@ -54,6 +54,24 @@ func ingest(ctx context.Context, l *warehouse.Local, path string, o Options) (re
 	w.cache.save(root)
 	rec = w.record(r, root)
 	return rec.WithoutDirs(), commit(ctx, l, staged, rec)
+}
+
+// there looks whether the warehouse has what is at path, whole, if the cache knows
+// anything of it; rec is zero if not.
+func there(ctx context.Context, l *warehouse.Local, path string, o Options) (scanned bool, rec warehouse.Record, err error) {
+	w, err := newWalk(ctx, o, scanner{})
+	if err != nil || w.cache == nil || w.cache.files == 0 {
+		return false, rec, err
+	}
+	r, err := w.scan(path)
+	if err != nil {
+		return false, rec, nil // for who copies it to tell
+	}
+	if rec, err = l.Get(r.ID); err != nil || rec.Tree != r.Tree || Check(ctx, l, r.ID) != nil {
+		return true, warehouse.Record{}, nil
+	}
+	l.Touch(r.ID)
+	return true, rec, nil
 }
 
 // An ingester makes a copy below d.dst of what it visits below d.fd.

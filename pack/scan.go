@@ -15,16 +15,24 @@ import (
 // symlink, what it leads to is hashed; symlinks below are not followed.
 func Scan(ctx context.Context, path string, o Options) (Result, error) {
 	w, err := newWalk(ctx, o, scanner{})
+	var r Result
+	if err == nil {
+		r, err = w.scan(path)
+	}
 	if err != nil {
 		return Result{}, fmt.Errorf("scan %s: %w", path, err)
 	}
+	return r, nil
+}
+
+// scan walks what is at path for its ids.
+func (w *walk) scan(path string) (Result, error) {
 	w.idOnly = true
 	r, root, err := w.host(path, -1)
-	if err != nil {
-		return Result{}, fmt.Errorf("scan %s: %w", path, err)
+	if err == nil {
+		w.cache.save(root)
 	}
-	w.cache.save(root)
-	return r, nil
+	return r, err
 }
 
 func newWalk(ctx context.Context, o Options, v visitor) (*walk, error) {

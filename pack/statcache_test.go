@@ -5,12 +5,15 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/kilnbuild/kiln/warehouse"
 )
 
 // later returns c as it will be in an hour: it trusts files changed just now.
@@ -106,35 +109,62 @@ func TestStatCache(t *testing.T) {
 	}
 }
 
+// TestIngestUnchanged: what is in the warehouse is not copied again, if it is just that
+// and whole.
 func TestIngestUnchanged(t *testing.T) {
 	ctx := context.Background()
 	l := openLocal(t)
 	src := filepath.Join(t.TempDir(), "src")
 	sample(t, src)
-	c, err := OpenStatCache(filepath.Join(t.TempDir(), "c"))
-	must(t, err)
-	first, err := Ingest(ctx, l, src, Options{Cache: later(c)})
+	c := openCache(t)
+	first, err := Ingest(ctx, l, src, Options{Cache: c})
 	must(t, err)
 	// Were it copied again, it would be counted among what was staged.
-	name := func() string {
+	staged := func() int {
 		dir, err := l.Stage("x")
 		must(t, err)
 		must(t, os.Remove(dir))
-		return dir[strings.LastIndexByte(dir, '-'):]
+		n, err := strconv.Atoi(dir[strings.LastIndexByte(dir, '-')+1:])
+		must(t, err)
+		return n
 	}
-	before := name()
-	again, err := Ingest(ctx, l, src, Options{Cache: c})
-	must(t, err)
-	if n, _ := strconv.Atoi(before[1:]); name() != "-"+strconv.Itoa(n+1) {
-		t.Error("an unchanged fileset was copied")
+	ingest := func(what string, copied bool) {
+		t.Helper()
+		before := staged()
+		again, err := Ingest(ctx, l, src, Options{Cache: c})
+		must(t, err)
+		if again.ID != first.ID || Check(ctx, l, first.ID) != nil {
+			t.Errorf("%s: got %v, then %v", what, first, again)
+		}
+		if got := staged() > before+1; got != copied {
+			t.Errorf("%s: it was copied: %t", what, got)
+		}
 	}
-	if again.ID != first.ID {
-		t.Errorf("got %v, then %v", first, again)
-	}
+	ingest("unchanged", false)
 	must(t, l.Remove(first.ID))
-	again, err = Ingest(ctx, l, src, Options{Cache: c})
-	must(t, err)
-	if again.ID != first.ID || !l.Has(first.ID) {
-		t.Errorf("after removing it: %v", again)
+	ingest("removed", true)
+	must(t, os.WriteFile(filepath.Join(l.Fileset(first), "a-b"), []byte("other"), 0o644))
+	if err := Check(ctx, l, first.ID); !errors.Is(err, ErrCorrupt) {
+		t.Fatalf("got %v", err)
+	}
+	ingest("damaged", true)
+}
+
+// TestIngestOtherTree: an id that leaves symlinks out does not make a fileset another's.
+func TestIngestOtherTree(t *testing.T) {
+	ctx := context.Background()
+	src, l, c := filepath.Join(t.TempDir(), "src"), openLocal(t), openCache(t)
+	fillTree(t, src, map[string]string{"a": "a"})
+	must(t, os.Symlink("a", src+"/l"))
+	o := Options{Packtype: Tar, Cache: c}
+	for range 2 {
+		_, err := Ingest(ctx, l, src, o)
+		must(t, err)
+	}
+	tick(t)
+	must(t, os.Remove(src+"/l"))
+	must(t, os.Symlink("b", src+"/l"))
+	if rec, err := Ingest(ctx, l, src, o); !errors.Is(err, warehouse.ErrOtherTree) {
+		t.Errorf("got %v, %v", rec, err)
 	}
 }

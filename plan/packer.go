@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -76,26 +75,29 @@ func (p *packer) options(w *formula.Ware, lockPath string, progress progressFunc
 	if err != nil {
 		return pack.Options{}, err
 	}
-	dir := filepath.Join(p.o.CacheDir, "stat")
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return pack.Options{}, err
-	}
-	key, err := sourceKey(w) // a cache serves one root and set of patterns
-	if err != nil {
-		return pack.Options{}, err
-	}
-	sum := sha256.Sum256([]byte(key))
-	cache, err := pack.OpenStatCache(filepath.Join(dir, hex.EncodeToString(sum[:16])))
-	if err != nil {
-		return pack.Options{}, err
-	}
-	return pack.Options{
+	o := pack.Options{
 		Filters:  filters,
 		Include:  w.Source.Include,
 		Exclude:  append(excludeLock(path, lockPath), w.Source.Exclude...),
-		Cache:    cache,
 		Progress: progress.entries(),
-	}, nil
+	}
+	o.Cache, err = StatCache(p.o.CacheDir, path, o)
+	return o, err
+}
+
+// StatCache returns the cache, below this package's cache directory, of what is packed
+// from path with these options.
+func StatCache(cacheDir, path string, o pack.Options) (*pack.StatCache, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
+	if o.Packtype == "" {
+		o.Packtype = pack.Tree
+	}
+	key := fmt.Sprintf("%q %q %q %q %q", path, o.Packtype, o.Filters.Over(pack.DefaultFilters()).String(), o.Include, o.Exclude)
+	sum := sha256.Sum256([]byte(key))
+	return pack.OpenStatCache(filepath.Join(cacheDir, "stat", hex.EncodeToString(sum[:16])))
 }
 
 // excludeLock leaves the formula's lock file out of a ware that it lies in:

@@ -67,6 +67,9 @@ func ScanFile(ctx context.Context, path string, o ScanOptions) (Scanned, error) 
 		return Scanned{}, err
 	}
 	if info.IsDir() {
+		if o.Cache, err = StatCache(o.CacheDir, path, o.Options); err != nil {
+			return Scanned{}, err
+		}
 		r, err := pack.Scan(ctx, path, o.Options)
 		return Scanned{r, ""}, err
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/kilnbuild/kiln/pack"
 	"github.com/kilnbuild/kiln/pack/archive"
+	"github.com/kilnbuild/kiln/plan"
 	"github.com/kilnbuild/kiln/warehouse"
 	"github.com/spf13/cobra"
 )
@@ -39,6 +40,9 @@ With --archive, PATH is a zip archive, or a tar archive, plain or compressed by 
 bzip2, xz or zstd, and what is in it is packed; - is an archive on standard input.
 With --packtype git, PATH is a git repository or the URL of one, and the commit that
 --ref names is packed, with its submodules.
+
+Of a directory packed before, only files that have changed by their stat are read, and
+nothing is copied if its ware is there.
 
 ` + packFiltersHelp + `
 
@@ -76,6 +80,9 @@ func (a *app) warePack(ctx context.Context, f *warePackFlags, path string) error
 	g := a.newGauge(ctx, filepath.Base(path), "packing", -1)
 	defer g.close()
 	f.Progress = g.entries
+	if dir, err := cacheDir("plan"); err == nil && !f.archive { // it only saves time
+		f.Cache, _ = plan.StatCache(dir, path, f.Options)
+	}
 	if f.idOnly && !f.archive {
 		r, err := pack.Scan(ctx, path, f.Options)
 		return a.printID(g, r.ID, err)
