@@ -224,7 +224,8 @@ func touchAt(path string, ns int64) {
 }
 
 // SweepWork removes what killed processes left below stage/ and, of runs in containers,
-// below work/, and returns how many directories those were. What belongs to ids of a user
+// below work/, and returns how many directories those were: empty ones, which packers
+// leave when they end with their container, do not count. What belongs to ids of a user
 // namespace is left to the next run, which enters one.
 func (l *Local) SweepWork() (n int) {
 	if l.reads {
@@ -241,7 +242,7 @@ func (l *Local) SweepWork() (n int) {
 			if err != nil {
 				continue
 			}
-			if RemoveTree(path) == nil {
+			if os.Remove(path) != nil && RemoveTree(path) == nil {
 				n++
 			}
 			lock.Close()

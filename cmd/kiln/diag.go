@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/kilnbuild/kiln/plan"
@@ -94,6 +96,9 @@ func isFull(err error) bool {
 	var diags *diagError
 	if errors.As(err, &diags) {
 		return isFull(plan.Cause(diags.diags))
+	}
+	if at, ok := errors.AsType[*fs.PathError](err); ok && at.Path == os.Stdout.Name() {
+		return false // which is not where kiln keeps anything
 	}
 	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)
 }

@@ -115,8 +115,8 @@ func (p place) hint(err error) error {
 	var certificate *tls.CertificateVerificationError // expired, or of another host: it says so itself
 	var op *net.OpError
 	switch {
-	case errors.As(err, &op) && op.Op == "dial", errors.Is(err, context.DeadlineExceeded):
-		return err // nobody is there
+	case errors.As(err, &op) && (op.Op == "dial" || op.Op == "proxyconnect"), errors.Is(err, context.DeadlineExceeded):
+		return err // nobody is there, or on the way
 	case errors.As(err, &record):
 		return fmt.Errorf("%w (the server speaks no TLS there: is it grpc://%s?)", err, p.address)
 	case errors.As(err, &authority):
