@@ -15,6 +15,7 @@ import (
 	"github.com/hashicorp/hcl/v2/gohcl"
 	"github.com/hashicorp/hcl/v2/hclwrite"
 	"github.com/kilnbuild/kiln/formula"
+	"github.com/kilnbuild/kiln/internal/lazyregexp"
 	"github.com/kilnbuild/kiln/pack"
 	"github.com/kilnbuild/kiln/warehouse"
 	"github.com/zclconf/go-cty/cty"
@@ -214,6 +215,8 @@ func (l *lockFile) decode(file *hcl.File) hcl.Diagnostics {
 			wrong(fmt.Sprintf("The commit of %s is none.", w.Addr))
 		case deref(w.OCI) != "" && !wholeDigests(deref(w.Digest), deref(w.Manifest)):
 			wrong(fmt.Sprintf("The digest of %s is none.", w.Addr))
+		case deref(w.SHA256) != "" && !wholeSum.MatchString(deref(w.SHA256)):
+			wrong(fmt.Sprintf("The sha256 of %s is none.", w.Addr))
 		case twice:
 			wrong(fmt.Sprintf("%s is in the file twice.", w.Addr))
 		}
@@ -240,6 +243,8 @@ func parseTree(text string) (id warehouse.WareID, err error) {
 	}
 	return id, err
 }
+
+var wholeSum = lazyregexp.New(`^[0-9a-fA-F]{64}$`)
 
 // oneSet reports whether exactly one of texts says something.
 func oneSet(texts ...*string) bool {

@@ -37,13 +37,13 @@ ware "module.m[\"k\"].ware.b" {
 ware "ware.a" {
   url    = "https://example.com/$${a}-1.tar.gz"
   strip  = 1
-  sha256 = "00ff"
+  sha256 = "00ff000000000000000000000000000000000000000000000000000000000000"
   id     = "tree:0000000000000000000000000000000000000000000000000000000000000001-1"
 }
 `
 
 var lockEntries = map[string]LockEntry{
-	"ware.a":               {URL: "https://example.com/${a}-1.tar.gz", Strip: 1, SHA256: "00ff", ID: treeID(1)},
+	"ware.a":               {URL: "https://example.com/${a}-1.tar.gz", Strip: 1, SHA256: "00ff000000000000000000000000000000000000000000000000000000000000", ID: treeID(1)},
 	`module.m["k"].ware.b`: {Builtin: "toolbox", ID: treeID(2)},
 }
 
@@ -98,6 +98,7 @@ func TestLockBadFiles(t *testing.T) {
 		{"version = \"x\"\n", "Unsuitable value type", 1},
 		{"", "Missing required argument", 1},
 		{"version = 1\nware \"ware.a\" {\n  builtin = \"b\"\n  id = \"nonsense\"\n}\n", "Invalid entry in the lock file", 2},
+		{"version = 1\nware \"ware.a\" {\n  url = \"file:///x\"\n  sha256 = \"abc\"\n  id = \"tree:aa-1\"\n}\n", "Invalid entry in the lock file", 2},
 		{"version = 1\nware \"ware.a\" {\n  id = \"tree:aa-1\"\n}\n", "Invalid entry in the lock file", 2},
 		{"version = 1\nware \"ware.a\" {\n  other = 1\n}\n", "Missing required argument", 2},
 		{"\x00\xff\xfe", "Not a text file", 1},

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"os"
 
 	"github.com/hashicorp/hcl/v2"
+	"github.com/kilnbuild/kiln/internal/lazyregexp"
 	"github.com/kilnbuild/kiln/plan"
 	"golang.org/x/sys/unix"
 )
@@ -43,10 +45,38 @@ func (a *app) diagnose(diags hcl.Diagnostics, files map[string]*hcl.File) error 
 }
 
 func (a *app) printDiags(e *diagError) {
-	w := hcl.NewDiagnosticTextWriter(a.stderr, e.files, uint(a.width()), a.colored())
+	w := hcl.NewDiagnosticTextWriter(a.stderr, withoutSecrets(e.files), uint(a.width()), a.colored())
 	if err := w.WriteDiagnostics(e.diags); err != nil {
 		fmt.Fprintln(a.stderr, "kiln:", e.diags.Error())
 	}
+}
+
+// secretInURL finds what lets in who has it in the URLs of a source, as far as a line of
+// it that is shown could give it away.
+var secretInURL = lazyregexp.New(`://[^/\s"@:]*:([^/\s"@]+)@|://([^/\s"@:]{20,})@|(?i)[?&](?:access_token|api_?key|password|private_token|secret|sig|signature|token|x-(?:amz|goog)-(?:credential|security-token|signature))=([^&\s"]+)`)
+
+// withoutSecrets returns files with x in place of secrets in URLs, byte for byte, so that
+// ranges point to where they did.
+func withoutSecrets(files map[string]*hcl.File) map[string]*hcl.File {
+	clean := make(map[string]*hcl.File, len(files))
+	for name, f := range files {
+		clean[name] = f
+		found := secretInURL.FindAllSubmatchIndex(f.Bytes, -1)
+		if found == nil {
+			continue
+		}
+		masked := *f
+		masked.Bytes = bytes.Clone(f.Bytes)
+		for _, at := range found {
+			for i := 2; i < len(at); i += 2 {
+				for j := at[i]; j >= 0 && j < at[i+1]; j++ {
+					masked.Bytes[j] = 'x'
+				}
+			}
+		}
+		clean[name] = &masked
+	}
+	return clean
 }
 
 // hintError adds what to do to an error that says what happened.
