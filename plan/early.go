@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"github.com/kilnbuild/kiln/warehouse"
-	"golang.org/x/sync/errgroup"
 )
 
 // EarlyKeys returns the early key of each step, by Index. It is what the step key would
@@ -48,21 +47,16 @@ func (x *explainer) foresee(ctx context.Context, levels [][]*Step, at int) {
 	f.until = min(at+f.next, len(levels)-1)
 	f.next *= aheadFactor
 	likely := make(map[*Step]bool)
-	var g errgroup.Group
-	g.SetLimit(askJobs)
+	var steps []*Step
 	for _, level := range levels[at+1 : f.until+1] {
 		for _, s := range level {
-			if !x.likely(s, likely) {
-				continue
+			if x.likely(s, likely) {
+				likely[s] = true
+				steps = append(steps, s)
 			}
-			likely[s] = true
-			g.Go(func() error {
-				x.o.Shared.Foresee(ctx, f.keys[s.Index])
-				return nil
-			})
 		}
 	}
-	g.Wait()
+	askAll(steps, func(s *Step) { x.o.Shared.Foresee(ctx, f.keys[s.Index]) })
 }
 
 // likely reports whether somebody else may remember s: they do, or may, remember all that

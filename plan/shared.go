@@ -2,10 +2,10 @@ package plan
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 
 	"github.com/kilnbuild/kiln/warehouse"
-	"golang.org/x/sync/errgroup"
 )
 
 // Shared is the warehouses beyond this machine, as package warehouse/remote has them.
@@ -49,34 +49,43 @@ func (Alone) Fetch(_ context.Context, id warehouse.WareID, _ func(done, total in
 // askJobs is how many memos are asked for at a time: an answer is mostly waiting.
 const askJobs = 32
 
+// askAll calls look for each of steps, askJobs at a time.
+func askAll(steps []*Step, look func(*Step)) {
+	if len(steps) == 1 {
+		look(steps[0])
+		return
+	}
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range min(askJobs, len(steps)) {
+		wg.Go(func() {
+			for i := int(next.Add(1)) - 1; i < len(steps); i = int(next.Add(1)) - 1 {
+				look(steps[i])
+			}
+		})
+	}
+	wg.Wait()
+}
+
 // ask looks for memos of those of steps, which do not need each other, that are not
 // remembered here, and reports whether it has found one.
 func (x *explainer) ask(ctx context.Context, steps []*Step) bool {
-	var found atomic.Bool
-	var g errgroup.Group
-	g.SetLimit(askJobs)
+	var unknown []*Step
 	for _, s := range steps {
 		e := &x.result[x.at[s.Index]]
-		if e.State != StateRun || e.Reasons[0].Kind != ReasonNoMemo && e.Reasons[0].Kind != ReasonWareGone {
-			continue
+		if e.State == StateRun && (e.Reasons[0].Kind == ReasonNoMemo || e.Reasons[0].Kind == ReasonWareGone) {
+			unknown = append(unknown, s)
 		}
-		look := func() error {
-			memo := x.o.Shared.Memo(ctx, e.Resolved.Key)
-			if memo == nil {
-				return nil
-			}
-			if reason := x.o.holds(&e.Resolved, memo); reason == nil {
-				e.State, e.Memo, e.Reasons = StateRemembered, memo, nil
-				found.Store(true)
-			}
-			return nil
-		}
-		if len(steps) == 1 {
-			look() // which is at once if it was foreseen
-			break
-		}
-		g.Go(look)
 	}
-	g.Wait()
+	var found atomic.Bool
+	askAll(unknown, func(s *Step) {
+		e := &x.result[x.at[s.Index]]
+		memo := x.o.Shared.Memo(ctx, e.Resolved.Key)
+		if memo == nil || x.o.holds(&e.Resolved, memo) != nil {
+			return
+		}
+		e.State, e.Memo, e.Reasons = StateRemembered, memo, nil
+		found.Store(true)
+	})
 	return found.Load()
 }
