@@ -290,14 +290,14 @@ func (a *app) pushFormula(ctx context.Context, f *planFlags, name string, target
 	}
 	return a.withPlaces(s.wares, []string{name}, func(set *remote.Set, _ []remote.Warehouse) error {
 		p := set.NewPusher(ctx, nil)
-		fetched := fetchedWares(s.plan.Formula)
+		early, fetched := s.plan.EarlyKeys(), fetchedWares(s.plan.Formula)
 		pushed := map[warehouse.WareID]bool{}
 		for i := range explained {
 			e := &explained[i]
 			if e.Memo == nil {
 				continue
 			}
-			made := remote.Made{Memo: *e.Memo, Final: true, Took: s.took(e.Step.Step, fetched)}
+			made := remote.Made{Memo: *e.Memo, Early: early[e.Step.Index], Final: true, Took: s.took(e.Step.Step, fetched)}
 			for _, id := range slices.Concat(slices.Collect(maps.Values(made.Memo.Outputs)), made.Took) {
 				pushed[id] = true
 			}
