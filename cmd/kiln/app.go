@@ -17,6 +17,7 @@ type app struct {
 	color          colorMode
 	tty            *os.File            // stderr's terminal while stderr is a story
 	observe        func(plan.Progress) // of a story; nil: tellProgress tells
+	atEnd          []func()            // what is to be done when the verb is
 }
 
 // colorMode is the value of --color.

@@ -50,6 +50,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 	root := newRootCmd(a)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
+	for _, f := range a.atEnd {
+		f()
+	}
 	if err != nil && ctx.Err() != nil {
 		err = withCode(codeInterrupted, err)
 	}

@@ -87,6 +87,7 @@ func (a *app) openRunners() (*runners, error) {
 		return nil, err
 	}
 	r := &runners{config: c, registry: openRegistry(dir), opened: map[string]exec.Runner{}}
+	a.atEnd = append(a.atEnd, r.close)
 	for _, block := range c.Runners {
 		if _, err := r.kind(block.Name); err != nil {
 			return nil, fmt.Errorf("%s, line %d: %w", block.Range.Filename, block.Range.Start.Line, err)
@@ -101,6 +102,18 @@ func openRegistry(dir string) *registry.Registry {
 	g := registry.Open(dir)
 	g.OnLost(local.Name, local.Environment{}.Sweep)
 	return g
+}
+
+// close lets runners that go on in the background come to an end: one may still be deleting
+// what was made for a run that has ended.
+func (r *runners) close() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, runner := range r.opened {
+		if c, ok := runner.(io.Closer); ok {
+			c.Close()
+		}
+	}
 }
 
 // fallback is the runner where none is named.

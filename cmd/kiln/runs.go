@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kilnbuild/kiln/exec"
+	"github.com/kilnbuild/kiln/exec/registry"
 )
 
 const runsHelp = `Look at runs, of this kiln and of others, and end them.
@@ -131,23 +132,36 @@ func (a *app) listRuns(ctx context.Context, f *runsFilter) ([]exec.Run, error) {
 func (r *runners) refresh(ctx context.Context, runs []exec.Run, warn io.Writer) {
 	ctx, stop := context.WithTimeout(ctx, checkPatience)
 	defer stop()
-	silent := map[string]bool{} // environments that do not answer
+	asked := map[string]bool{} // environments
 	for i, run := range runs {
-		if run.Status.Ended() || silent[run.Runner] {
+		if run.Status.Ended() {
 			continue
 		}
-		runner, err := r.open(run.Runner)
-		var now exec.Run
-		if err == nil {
-			now, err = runner.GetRun(ctx, run.ID)
+		if !asked[run.Runner] {
+			asked[run.Runner] = true
+			if err := r.ask(ctx, run.Runner); err != nil {
+				fmt.Fprintf(warn, "warning: runs of the runner %s are shown as they were known last: %v\n", run.Runner, err)
+			}
 		}
-		if err == nil {
+		if now, err := r.registry.Get(run.ID); err == nil {
 			runs[i] = now
-		} else if !errors.Is(err, exec.ErrNoRun) {
-			silent[run.Runner] = true
-			fmt.Fprintf(warn, "warning: runs of the runner %s are shown as they were known last: %v\n", run.Runner, err)
 		}
 	}
+}
+
+// ask brings the records of all runs of a runner that go on up to date. Those that are damaged
+// have been told of.
+func (r *runners) ask(ctx context.Context, name string) error {
+	runner, err := r.open(name)
+	if err != nil {
+		return err
+	}
+	_, err = runner.ListRuns(ctx, exec.RunFilter{Status: []exec.RunStatus{exec.RunPending, exec.RunRunning}})
+	var damaged *registry.DamagedError
+	if errors.As(err, &damaged) {
+		return nil
+	}
+	return err
 }
 
 func (a *app) printRuns(runs []exec.Run) error {

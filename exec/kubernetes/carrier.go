@@ -61,8 +61,11 @@ func (r *Runner) carry(run exec.Run) (*carrier, error) {
 		return nil, err
 	}
 	h, err := handleOf(run)
-	if err != nil {
+	if err != nil || r.Registry.Held(run.ID) {
 		return nil, nil // its submitter has not come so far yet
+	}
+	if err := r.foreign(run); err != nil {
+		return nil, err
 	}
 	hub := r.hub(c, h.Namespace)
 	r.mu.Lock()

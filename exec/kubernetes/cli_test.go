@@ -2,6 +2,7 @@ package kubernetes_test
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	osexec "os/exec"
 	"path/filepath"
@@ -40,17 +41,39 @@ func newKiln(t *testing.T) *kiln {
 	return k
 }
 
+// configure changes the configuration.
+func (k *kiln) configure(old, new string) {
+	k.Helper()
+	path := k.dir + "/config/config.hcl"
+	text, err := os.ReadFile(path)
+	if err != nil || !strings.Contains(string(text), old) {
+		k.Fatalf("%q is not in %s: %v", old, path, err)
+	}
+	if err := os.WriteFile(path, []byte(strings.ReplaceAll(string(text), old, new)), 0o644); err != nil {
+		k.Fatal(err)
+	}
+}
+
 // run runs kiln with the data directory of a name, and returns its stdout.
 func (k *kiln) run(data string, args ...string) string {
 	k.Helper()
-	cmd := osexec.Command("../../bin/kiln", args...)
+	out, err := k.try(data, args...)
+	if err != nil {
+		k.Fatal(err)
+	}
+	return out
+}
+
+// try is run for where a failure is to be looked at: what kiln has told is in the error.
+func (k *kiln) try(data string, args ...string) (string, error) {
+	cmd := osexec.CommandContext(k.Context(), "../../bin/kiln", args...)
 	cmd.Env = append(k.env, "KILN_DATA_HOME="+filepath.Join(k.dir, "data", data))
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	if err := cmd.Run(); err != nil {
-		k.Fatalf("kiln %v: %v\n%s%s", args, err, out.String(), errs.String())
+		return out.String(), fmt.Errorf("kiln %v: %w\n%s%s", args, err, out.String(), errs.String())
 	}
-	return out.String()
+	return out.String(), nil
 }
 
 func TestCommand(t *testing.T) {

@@ -120,16 +120,21 @@ func (w *world) ended(run exec.Run, status exec.RunStatus, reason exec.RunReason
 	}
 }
 
-// admin is kubectl, as somebody who may do everything; input, if there is any, is its stdin.
 func (w *world) admin(input string, args ...string) string {
 	w.Helper()
+	return admin(w.T, input, args...)
+}
+
+// admin is kubectl, as somebody who may do everything; input, if there is any, is its stdin.
+func admin(t *testing.T, input string, args ...string) string {
+	t.Helper()
 	cmd := osexec.Command(filepath.Join(clusterDir, "bin/kubectl"), append([]string{
 		"--kubeconfig", filepath.Join(clusterDir, "admin.kubeconfig"), "--cache-dir", filepath.Join(clusterDir, "kubecache"),
 	}, args...)...)
 	var out, errs bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(input), &out, &errs
 	if err := cmd.Run(); err != nil {
-		w.Fatalf("kubectl %v: %v\n%s", args, err, errs.String())
+		t.Fatalf("kubectl %v: %v\n%s", args, err, errs.String())
 	}
 	return strings.TrimSpace(out.String())
 }
@@ -140,18 +145,18 @@ func (w *world) pod(id string) string {
 }
 
 // restart ends a component of the cluster, which is started again.
-func (w *world) restart(component string) {
-	w.Helper()
+func restart(t *testing.T, component string) {
+	t.Helper()
 	text, err := os.ReadFile(filepath.Join(clusterDir, "log", component+".pid"))
 	if err != nil {
-		w.Fatal(err)
+		t.Fatal(err)
 	}
 	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
 	if err != nil {
-		w.Fatal(err)
+		t.Fatal(err)
 	}
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
-		w.Fatal(err)
+		t.Fatal(err)
 	}
 }
 
@@ -161,7 +166,7 @@ func TestServerRestarts(t *testing.T) {
 	w := newWorld(t, "restart", nil)
 	run := w.submit(w.spec(slow))
 	w.logged(run.ID, "line 1")
-	w.restart("kube-apiserver")
+	restart(t, "kube-apiserver")
 	run = w.wait(run.ID)
 	w.ended(run, exec.RunSucceeded, "")
 	want := ""
@@ -172,7 +177,7 @@ func TestServerRestarts(t *testing.T) {
 		t.Errorf("the log is %q", got)
 	}
 	// What is submitted while there is no server waits for it.
-	w.restart("kube-apiserver")
+	restart(t, "kube-apiserver")
 	w.ended(w.wait(w.submit(w.spec("echo back")).ID), exec.RunSucceeded, "")
 }
 
@@ -331,6 +336,10 @@ func TestSubmitterKilledEarly(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		// As long as it lives, others leave the run alone: its Job may be on the way.
+		if got, err := w.r.GetRun(t.Context(), run.ID); err != nil || got.Status != exec.RunPending {
+			t.Errorf("while it is submitted: %s %s, %v", got.Status, got.Message, err)
+		}
 		hold.Close() // as the kernel does
 		got, err := w.r.GetRun(t.Context(), run.ID)
 		if err != nil {
@@ -341,4 +350,51 @@ func TestSubmitterKilledEarly(t *testing.T) {
 			t.Errorf("%s is left", left)
 		}
 	}
+}
+
+// TestListed: however many runs go on, listing them takes three calls.
+func TestListed(t *testing.T) {
+	w := newWorld(t, "listed-queue", nil)
+	j := w.spec("true")
+	j.Resources.Requests.CPUs = 50 // more than the queue has
+	for range 5 {
+		w.submit(j)
+	}
+	locks, err := filepath.Glob(filepath.Join(w.Dir, "runs", "*", "carrier"))
+	if err != nil || len(locks) != 5 {
+		t.Fatalf("%d are carried, %v", len(locks), err)
+	}
+	for _, path := range locks {
+		os.Remove(path) // as if nobody carried them any more
+	}
+	next := again(t, w.Environment, nil)
+	runs, err := next.ListRuns(t.Context(), exec.RunFilter{})
+	if err != nil || len(runs) != 5 {
+		t.Fatalf("%d runs, %v", len(runs), err)
+	}
+	if n := next.Counts().Calls; n != 3 {
+		t.Errorf("%d calls", n)
+	}
+	for _, run := range runs {
+		if run.Status != exec.RunPending || run.Reason != exec.ReasonQueued {
+			t.Errorf("%s %s %s", run.Status, run.Reason, run.Message)
+		}
+	}
+}
+
+// TestOtherCluster: a run is not lost because the configuration now leads elsewhere.
+func TestOtherCluster(t *testing.T) {
+	w := newWorld(t, "other", nil)
+	g := newGate(t)
+	run := w.submit(w.spec(slow))
+	w.r.Close()
+	other := again(t, w.Environment, func(o *kubernetes.Options) { o.Kubeconfig = g.kubeconfig })
+	if runs, err := other.ListRuns(t.Context(), exec.RunFilter{}); err != nil || len(runs) != 0 {
+		t.Errorf("%d runs, %v", len(runs), err)
+	}
+	if _, err := other.Wait(t.Context(), run.ID); err == nil || !strings.Contains(err.Error(), "set context") {
+		t.Errorf("Wait: %v", err)
+	}
+	w.r = again(t, w.Environment, nil)
+	w.ended(w.wait(run.ID), exec.RunSucceeded, "")
 }

@@ -14,6 +14,7 @@ import (
 type hub struct {
 	queued bool
 	stop   context.CancelFunc
+	stray  func(api.Job) // is told of Jobs that are new and that nobody here watches; nil: nobody is
 
 	mu        sync.Mutex
 	jobs      map[string]*api.Job            // by the Job's name
@@ -30,22 +31,40 @@ type hub struct {
 const rankEvery = time.Second
 
 // newHub follows a namespace until ctx ends.
-func newHub(ctx context.Context, c *api.Client, namespace string, queued bool) *hub {
+func newHub(ctx context.Context, c *api.Client, namespace string, queued bool, stray func(api.Job)) *hub {
 	ctx, stop := context.WithCancel(ctx)
-	h := &hub{
-		queued: queued, stop: stop, jobs: map[string]*api.Job{}, pods: map[string]map[string]*api.Pod{},
-		workloads: map[string]*api.Workload{}, watchers: map[string]chan struct{}{}, listed: map[string]bool{},
-	}
+	h := emptyHub(queued)
+	h.stop, h.stray = stop, stray
 	at := handle{Namespace: namespace}
-	ours := url.Values{"labelSelector": {runLabel}}
 	go h.follow(func() error { return api.Follow(ctx, c, at.jobs(), ours, jobSink{h}) })
 	go h.follow(func() error { return api.Follow(ctx, c, at.pods(), ours, podSink{h}) })
 	if queued {
-		all := "/apis/kueue.x-k8s.io/v1beta1/namespaces/" + namespace + "/workloads"
-		go h.follow(func() error { return api.Follow(ctx, c, all, nil, workloadSink{h}) })
+		go h.follow(func() error { return api.Follow(ctx, c, at.workloads(), nil, workloadSink{h}) })
 	}
 	return h
 }
+
+func emptyHub(queued bool) *hub {
+	return &hub{
+		queued: queued, jobs: map[string]*api.Job{}, pods: map[string]map[string]*api.Pod{},
+		workloads: map[string]*api.Workload{}, watchers: map[string]chan struct{}{}, listed: map[string]bool{},
+	}
+}
+
+// listHub is a hub of what there is now, which nobody follows.
+func listHub(ctx context.Context, c *api.Client, namespace string, queued bool) (*hub, error) {
+	h, at := emptyHub(queued), handle{Namespace: namespace}
+	if err := api.List(ctx, c, at.jobs(), ours, jobSink{h}); err != nil {
+		return nil, err
+	}
+	if err := api.List(ctx, c, at.pods(), ours, podSink{h}); err != nil || !queued {
+		return h, err
+	}
+	return h, api.List(ctx, c, at.workloads(), nil, workloadSink{h})
+}
+
+// ours is what a list of kiln's own objects is asked for with.
+var ours = url.Values{"labelSelector": {runLabel}}
 
 // follow ends all watches when one has: who has a part of the news has none.
 func (h *hub) follow(follow func() error) {
@@ -129,8 +148,7 @@ func (s jobSink) Replace(all []api.Job) {
 	before := s.jobs
 	s.jobs, s.listed["jobs"] = map[string]*api.Job{}, true
 	for i := range all {
-		s.jobs[all[i].Metadata.Name] = &all[i]
-		s.tell(all[i].Metadata.Name)
+		s.put(all[i], before[all[i].Metadata.Name] == nil)
 	}
 	for name := range before {
 		s.tell(name)
@@ -140,8 +158,15 @@ func (s jobSink) Replace(all []api.Job) {
 func (s jobSink) Put(j api.Job) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.jobs[j.Metadata.Name] = &j
-	s.tell(j.Metadata.Name)
+	s.put(j, s.jobs[j.Metadata.Name] == nil)
+}
+
+func (s jobSink) put(j api.Job, isNew bool) {
+	name := j.Metadata.Name
+	s.jobs[name] = &j
+	if s.tell(name); isNew && s.watchers[name] == nil && s.stray != nil {
+		go s.stray(j)
+	}
 }
 
 func (s jobSink) Drop(j api.Job) {

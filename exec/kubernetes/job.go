@@ -1,6 +1,7 @@
 package kubernetes
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -80,14 +81,10 @@ func (c *Config) payloadOf(run exec.Run) ([]byte, error) {
 
 // manifest is the Job.
 func (j job) manifest() object {
-	ttl := j.config.TTL
-	if ttl == 0 {
-		ttl = defaultTTL
-	}
 	spec := object{
 		"backoffLimit": 0, "completions": 1, "parallelism": 1,
 		"podReplacementPolicy":    "Failed", // never two pods of one run
-		"ttlSecondsAfterFinished": int64(ttl.Seconds()),
+		"ttlSecondsAfterFinished": int64(cmp.Or(j.config.TTL, defaultTTL).Seconds()),
 		"template":                object{"metadata": j.meta(""), "spec": j.pod()},
 	}
 	if t := j.Spec.Timeout; t > 0 { // the helper keeps the time; this is for one that does not

@@ -166,6 +166,9 @@ func (h handle) jobs() string { return "/apis/batch/v1/namespaces/" + h.Namespac
 func (h handle) pods() string { return "/api/v1/namespaces/" + h.Namespace + "/pods" }
 func (h handle) maps() string { return "/api/v1/namespaces/" + h.Namespace + "/configmaps" }
 func (h handle) job() string  { return h.jobs() + "/" + h.Job }
+func (h handle) workloads() string {
+	return "/apis/kueue.x-k8s.io/v1beta1/namespaces/" + h.Namespace + "/workloads"
+}
 
 // jobName names the Job of a run.
 func jobName(id string) string { return "kiln-" + id }

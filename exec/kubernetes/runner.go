@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -51,7 +52,8 @@ func New(o Options) (*Runner, error) {
 	return r, nil
 }
 
-// Close ends what goes on in the background; runs go on in the cluster.
+// Close ends what goes on in the background, and waits for the deletion of Jobs whose runs have
+// ended; other runs go on in the cluster.
 func (r *Runner) Close() error {
 	r.stop()
 	r.all.Wait()
@@ -74,6 +76,9 @@ func (r *Runner) dial() (*api.Client, error) {
 	defer r.mu.Unlock()
 	if r.client != nil {
 		return r.client, nil
+	}
+	if r.ctx.Err() != nil {
+		return nil, fmt.Errorf("the runner %s is closed", r.name)
 	}
 	c, err := api.Dial(r.Program, api.Where{Kubeconfig: r.Kubeconfig, Context: r.Context, Namespace: r.Namespace})
 	if err != nil {
@@ -111,7 +116,7 @@ func (r *Runner) hub(c *api.Client, namespace string) *hub {
 	defer r.mu.Unlock()
 	h := r.hubs[namespace]
 	if h == nil || h.failed() != nil {
-		h = newHub(r.ctx, c, namespace, r.Queue != "")
+		h = newHub(r.ctx, c, namespace, r.Queue != "", r.stray)
 		r.hubs[namespace] = h
 	}
 	return h
@@ -153,24 +158,20 @@ func (r *Runner) GetRun(ctx context.Context, id string) (exec.Run, error) {
 	if err != nil || run.Status.Ended() {
 		return run, err
 	}
-	if err := r.refresh(ctx, run); err != nil {
+	if err := r.refresh(ctx, run, false); err != nil {
 		return run, err
 	}
 	return r.Registry.Get(id)
 }
 
-// ListRuns implements exec.Runner.
+// ListRuns implements exec.Runner. Runs that go on in another cluster are left out. With
+// an error come the runs as they were known last.
 func (r *Runner) ListRuns(ctx context.Context, f exec.RunFilter) ([]exec.Run, error) {
-	all, err := r.Registry.List(r.name, exec.RunFilter{Status: []exec.RunStatus{exec.RunPending, exec.RunRunning}})
-	if err != nil {
-		return nil, err
-	}
-	for _, run := range all {
-		if err := r.refresh(ctx, run); err != nil {
-			return nil, err
-		}
-	}
-	return r.Registry.List(r.name, f)
+	all, _ := r.Registry.List(r.name, exec.RunFilter{})
+	away := r.refreshAll(ctx, all)
+	runs, err := r.Registry.List(r.name, f)
+	runs = slices.DeleteFunc(runs, func(run exec.Run) bool { return !run.Status.Ended() && r.foreign(run) != nil })
+	return runs, errors.Join(away, err)
 }
 
 // Wait implements exec.Runner.
@@ -244,7 +245,7 @@ func (r *Runner) Logs(ctx context.Context, id string, follow bool, stdout, stder
 		return r.Registry.Logs(ctx, id, false, stdout, stderr)
 	}
 	if !follow {
-		if err := r.refresh(ctx, run); err != nil {
+		if err := r.refresh(ctx, run, true); err != nil {
 			return err
 		}
 		return r.Registry.Logs(ctx, id, false, stdout, stderr)
@@ -260,6 +261,30 @@ func (r *Runner) Logs(ctx context.Context, id string, follow bool, stdout, stder
 		return context.Cause(ctx)
 	}
 	return err
+}
+
+// foreign says that a run is of another cluster than the runner's configuration leads to, or
+// returns nil.
+func (r *Runner) foreign(run exec.Run) error {
+	h, err := handleOf(run)
+	if err != nil || h.Server == "" {
+		return nil
+	}
+	c, err := r.dial()
+	if err != nil || c.Server == h.Server {
+		return err
+	}
+	return fmt.Errorf("run %s is in the cluster at %s, and the runner %s is now of %s: set context, or kubeconfig, in its block of config.hcl",
+		run.ID, h.Server, r.name, c.Server)
+}
+
+// stray deletes a Job whose run has ended. It was made by a process that was killed while the
+// request was on its way: the run counted as lost, and there was no Job yet to be deleted.
+func (r *Runner) stray(j api.Job) {
+	run, err := r.Registry.Get(j.Metadata.Labels[runLabel])
+	if err == nil && run.Status.Ended() && j.Metadata.DeletionTimestamp.IsZero() {
+		r.sweep(run)
+	}
 }
 
 // sweep deletes the Job of a run whose submitter was killed before it could let go of it.

@@ -2,8 +2,11 @@ package kubernetes
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/kilnbuild/kiln/exec"
@@ -18,7 +21,11 @@ func (k *carrier) settle(ctx context.Context, s state) error {
 	if s.result != nil && !s.result.Ware.IsZero() {
 		k.unfold(ctx, &s)
 	}
-	if err := k.fetch(ctx, &s); err != nil {
+	err := k.fetch(ctx, &s)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err != nil {
 		s.RunStatus, s.reason, s.message, s.result = exec.RunFailed, exec.ReasonOutput, err.Error(), nil
 	}
 	if s.exit != nil && s.result != nil && s.result.ExitCode != nil {
@@ -31,8 +38,25 @@ func (k *carrier) settle(ctx context.Context, s state) error {
 		return err
 	}
 	k.run = run
-	// What cannot be deleted now goes when its time to live is up.
-	return k.c.Delete(context.WithoutCancel(ctx), k.handle.job(), false)
+	last, stop := context.WithTimeout(context.WithoutCancel(ctx), clearPatience)
+	defer stop()
+	k.clear(last)
+	return nil
+}
+
+// clearPatience is how long the deletion of a Job is tried for: another process may do it later.
+const clearPatience = 30 * time.Second
+
+// clear deletes the Job of a run that has ended, and then carrierFile: as long as that is
+// there, the next process that lists runs tries again.
+func (k *carrier) clear(ctx context.Context) error {
+	if err := k.c.Delete(ctx, k.handle.job(), false); err != nil {
+		return err
+	}
+	if err := os.Remove(filepath.Join(k.run.Dir, carrierFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // record writes how a run ended.

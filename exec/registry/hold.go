@@ -86,6 +86,9 @@ func (g *Registry) orphaned(id string) bool {
 	return flock(f, unix.LOCK_SH|unix.LOCK_NB) == nil
 }
 
+// Held reports whether a process of this machine owns a run.
+func (g *Registry) Held(id string) bool { return locked(g.path(id, ownerFile)) }
+
 // bury ends a run whose owner has died. What it cannot write it still returns.
 func (g *Registry) bury(id string) (exec.Run, error) {
 	died := false

@@ -43,6 +43,22 @@ func Follow[T any](ctx context.Context, c *Client, path string, query url.Values
 	}
 }
 
+// List tells sink what is in a collection, once.
+func List[T any](ctx context.Context, c *Client, path string, query url.Values, sink Sink[T]) error {
+	var list list[T]
+	err := c.Get(ctx, path, query, &list)
+	if err == nil {
+		sink.Replace(list.Items)
+	}
+	return err
+}
+
+// A list is a collection as it is read.
+type list[T any] struct {
+	Metadata struct{ ResourceVersion string }
+	Items    []T
+}
+
 type follower[T any] struct {
 	c     *Client
 	path  string
@@ -57,10 +73,7 @@ var errGone = errors.New("the server no longer knows what came after the last ev
 // round lists if it has to, and watches until the watch ends.
 func (f *follower[T]) round(ctx context.Context) error {
 	if f.at == "" {
-		var list struct {
-			Metadata struct{ ResourceVersion string }
-			Items    []T
-		}
+		var list list[T]
 		if err := f.c.Try(ctx, f.path, f.query, &list); err != nil {
 			return err
 		}
