@@ -30,14 +30,14 @@ type Runners struct {
 	Open     func(name string) (Runner, error) // called once for each name; safe for concurrent use
 	Session  string                            // the label of runs that this kiln submits
 	Alive    func(session string) bool         // whether the kiln that submitted a run still runs
-	AtOnce   int                               // steps on one runner at a time, queues included; 0: DefaultAtOnce
+	AtOnce   map[string]int                    // steps on a runner at a time, by its name; 0: DefaultAtOnce
 }
 
 // OwnContainers is the name of the runner that needs no other: containers that the run
 // makes itself.
 const OwnContainers = "container"
 
-// DefaultAtOnce is how many steps are on one runner at a time: enough to fill a cluster's
+// DefaultAtOnce is how many steps are on one runner at a time, queues included: enough to fill a cluster's
 // queue, and few enough that an API server notices nothing.
 const DefaultAtOnce = 64
 
@@ -134,7 +134,7 @@ func (a *away) open(ctx context.Context, name string) (*place, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &place{Runner: runner, free: make(chan struct{}, cmp.Or(max(a.AtOnce, 0), DefaultAtOnce)), earlier: map[string][]Run{}}
+	p := &place{Runner: runner, free: make(chan struct{}, cmp.Or(a.AtOnce[name], DefaultAtOnce)), earlier: map[string][]Run{}}
 	if a.anew {
 		return p, nil
 	}

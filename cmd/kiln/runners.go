@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/gohcl"
 	"github.com/spf13/cobra"
 
 	"github.com/kilnbuild/kiln/exec"
@@ -45,14 +46,25 @@ type runnerSetting struct {
 // runnerKinds are all runners, the default first.
 var runnerKinds = []runnerKind{
 	{"container", "containers of kiln's own, on this machine", true, func(o runnerSetting) (exec.Runner, error) {
-		return rootless.New(o.registry, containers(), o.self), nil
+		return rootless.New(o.registry, containers(), o.self), o.none()
 	}},
 	{"docker", "containers of a Docker Engine, or of podman", true, openDocker},
 	{kubernetes.Name, "Jobs of a Kubernetes cluster", true, openKube},
 	{kubernetes.QueueName, "Jobs that wait in a queue of Kueue's", true, openKube},
 	{"local", "this machine as it is: NO isolation, the command sees and may change all that you may", false, func(o runnerSetting) (exec.Runner, error) {
-		return local.New(o.registry, o.self), nil
+		return local.New(o.registry, o.self), o.none()
 	}},
+}
+
+// none says what is in the block of a runner that takes nothing.
+func (o runnerSetting) none() error {
+	if o.block == nil {
+		return nil
+	}
+	if diags := gohcl.DecodeBody(o.block, nil, &struct{}{}); diags.HasErrors() {
+		return diags
+	}
+	return nil
 }
 
 func containers() *rootless.Environment {
@@ -157,9 +169,11 @@ func (r *runners) open(name string) (exec.Runner, error) {
 				o.base = block.Body
 			}
 		}
-		if r.opened[k.name], err = k.open(o); err != nil {
+		runner, err := k.open(o)
+		if err != nil {
 			return nil, fmt.Errorf("runner %s: %w", k.name, err)
 		}
+		r.opened[k.name] = runner
 	}
 	return r.opened[k.name], nil
 }
@@ -233,7 +247,10 @@ is usable from here and if not, why. Looking takes no longer than a few seconds.
 config.hcl sets the default, and what a runner needs to know:
 
   defaults { runner = "container" }
-  runner "NAME" { ... }`
+  runner "NAME" {
+    at_once = 64 # steps on it at a time, those that wait in its queue included
+    ...
+  }`
 
 // A runnerDoc is a runner in kiln runners --json.
 type runnerDoc struct {

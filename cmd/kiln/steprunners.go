@@ -18,7 +18,10 @@ func (a *app) stepRunners(s *session, f *runFlags, steps []*plan.Step) (to exec.
 	if err != nil {
 		return to, nil, err
 	}
-	to = exec.Runners{All: f.runner, Fallback: c.Runner}
+	to = exec.Runners{All: f.runner, Fallback: c.Runner, AtOnce: map[string]int{}}
+	for _, r := range c.Runners {
+		to.AtOnce[r.Name] = r.AtOnce
+	}
 	names := map[string]*plan.Step{}
 	for _, st := range steps {
 		if name := to.Of(st); name != "" && names[name] == nil {

@@ -111,9 +111,10 @@ type GC struct {
 
 // A Runner configures one kind of runner; its body is the runner's to decode.
 type Runner struct {
-	Name  string
-	Body  hcl.Body
-	Range hcl.Range
+	Name   string
+	AtOnce int // steps on it at a time; 0: not said
+	Body   hcl.Body
+	Range  hcl.Range
 }
 
 // Load reads the configuration at path. A file that is not there is an empty one.

@@ -57,6 +57,7 @@ defaults { runner = "docker" }
 
 runner "kubernetes" {
   namespace = "builds"
+  at_once   = 200
 }
 `)
 	if problem != "no diagnostics" {
@@ -72,7 +73,7 @@ runner "kubernetes" {
 	if len(c.OfModule("warpsys.org/zlib")) != 1 || len(c.OfModule("warpsys.organic/zlib")) != 0 || len(c.OfWare(warehouse.WareID{Packtype: "tar", Hash: "x"})) != 0 {
 		t.Error("mirrors of modules or wares")
 	}
-	if c.GC.KeepDays != 30 || c.Runner != "docker" || len(c.Runners) != 1 {
+	if c.GC.KeepDays != 30 || c.Runner != "docker" || len(c.Runners) != 1 || c.Runners[0].AtOnce != 200 {
 		t.Errorf("the rest: %+v %q %v", c.GC, c.Runner, c.Runners)
 	}
 	t.Setenv("TEAM_TOKEN", "s3cret")
@@ -96,6 +97,8 @@ func TestLoadProblems(t *testing.T) {
 		"gc {\n keep_days = 0\n}":                                                              "1 or more",
 		"warehouse \"a\" {\n url = \"file:///x\"\n token_env = \"T\"\n token_file = \"f\"\n}":  "both the environment and a file",
 		"warehouse \"a\" {\n url = \"file:///x\"\n cert_file = \"c\"\n}":                       "both cert_file and key_file",
+		"runner \"docker\" {\n at_once = 0\n}":                                                 "1 or more",
+		"runner \"docker\" {}\nrunner \"docker\" {}":                                           "already",
 		`mirror { urls = [] }`:                                                                 "exactly one",
 		"mirror {\n ware = \"x\"\n urls = []\n}":                                               "packtype:hash",
 		"mirror {\n prefix = \"https://a/\"\n urls = []\n}":                                    "no urls",

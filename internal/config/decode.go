@@ -76,9 +76,10 @@ type (
 		Runner string `hcl:"runner,optional"`
 	}
 	runnerBlock struct {
-		Name  string    `hcl:"name,label"`
-		Body  hcl.Body  `hcl:",remain"`
-		Range hcl.Range `hcl:",def_range"`
+		Name   string    `hcl:"name,label"`
+		AtOnce *int      `hcl:"at_once,optional"`
+		Body   hcl.Body  `hcl:",remain"`
+		Range  hcl.Range `hcl:",def_range"`
 	}
 )
 
@@ -121,7 +122,16 @@ func (d *decoder) config(c *Config, body hcl.Body) {
 		c.Runner = f.Defaults.Runner
 	}
 	for _, b := range f.Runners {
-		c.Runners = append(c.Runners, Runner(b))
+		r := Runner{Name: b.Name, Body: b.Body, Range: b.Range}
+		if b.AtOnce != nil {
+			if r.AtOnce = *b.AtOnce; r.AtOnce < 1 {
+				d.problem(b.Range, "Invalid number of steps", "Runner %q has at_once = %d, want 1 or more.", b.Name, r.AtOnce)
+			}
+		}
+		if slices.ContainsFunc(c.Runners, func(other Runner) bool { return other.Name == b.Name }) {
+			d.problem(b.Range, "Runner declared twice", "There is a block for the runner %q already.", b.Name)
+		}
+		c.Runners = append(c.Runners, r)
 	}
 }
 
