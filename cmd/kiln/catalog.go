@@ -71,6 +71,9 @@ func (a *app) git(args ...string) error {
 	cmd := osexec.Command("git", args...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, a.stderr, a.stderr
 	if err := cmd.Run(); err != nil {
+		for i, arg := range args {
+			args[i] = warehouse.RedactURL(arg)
+		}
 		return fmt.Errorf("git %s: %w", strings.Join(args, " "), err)
 	}
 	return nil
@@ -137,8 +140,12 @@ with their ware ids.`,
 			if asJSON {
 				return a.printJSON(found.docs())
 			}
-			for _, line := range found.names() {
+			names := found.names()
+			for _, line := range names {
 				fmt.Fprintln(a.stdout, line)
+			}
+			if names == nil && len(args) == 0 {
+				fmt.Fprintln(a.stderr, "nothing has a name here: kiln catalog init makes a catalog, kiln catalog add gives names")
 			}
 			return nil
 		},

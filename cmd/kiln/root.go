@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -84,6 +85,9 @@ func hintUsage(cmd *cobra.Command) {
 		}
 		c.Args = func(c *cobra.Command, args []string) error {
 			err := check(c, args)
+			if err != nil && strings.HasPrefix(err.Error(), "unknown command ") { // cobra.NoArgs
+				err = fmt.Errorf("%s takes no arguments, and was given %q", c.CommandPath(), args)
+			}
 			if err == nil || errors.As(err, new(*hintError)) {
 				return err
 			}

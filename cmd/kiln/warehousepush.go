@@ -45,6 +45,11 @@ func newWarehousePushCmd(a *app) *cobra.Command {
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: completeWares(0),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			for _, name := range []string{"target", "var", "var-file"} {
+				if f.path == "" && cmd.Flags().Changed(name) {
+					return fmt.Errorf("--%s is about a formula: name one with -f", name)
+				}
+			}
 			switch {
 			case f.path == "" && len(args) == 1:
 				return withHint(errors.New("nothing to push"), "Name wares, or a formula with -f.")

@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/kilnbuild/kiln/warehouse"
 )
 
 const service = "git-upload-pack"
@@ -40,9 +42,9 @@ func checkRedirect(next *http.Request, via []*http.Request) error {
 	case len(via) > 10:
 		return errors.New("redirected more than 10 times")
 	case via[0].Method != http.MethodGet:
-		return fmt.Errorf("redirected to %s after it had answered", next.URL.Redacted())
+		return fmt.Errorf("redirected to %s after it had answered", warehouse.RedactURL(next.URL.String()))
 	case next.URL.Scheme != "https" && (next.URL.Scheme != "http" || via[0].URL.Scheme == "https"):
-		return fmt.Errorf("redirected to %s, which is not https", next.URL.Redacted())
+		return fmt.Errorf("redirected to %s, which is not https", warehouse.RedactURL(next.URL.String()))
 	}
 	return nil
 }

@@ -62,7 +62,7 @@ type objects struct{ *server }
 
 func (o *objects) at(name string) *url.URL { return o.base.JoinPath(packed.Path(name)) }
 
-func (o *objects) String() string { return "ca+" + o.base.String() }
+func (o *objects) String() string { return "ca+" + warehouse.RedactURL(o.base.String()) }
 
 func (o *objects) Open(ctx context.Context, name string, offset int64, version string) (*packed.Object, error) {
 	return o.open(ctx, o.at(name), offset, version)
@@ -79,7 +79,7 @@ func (o *objects) Put(ctx context.Context, name string, body io.ReaderAt, size i
 // one is one object.
 type one struct{ *server }
 
-func (f one) String() string { return f.base.String() }
+func (f one) String() string { return warehouse.RedactURL(f.base.String()) }
 
 func (f one) Open(ctx context.Context, _ string, offset int64, version string) (*packed.Object, error) {
 	return f.open(ctx, f.base, offset, version)
@@ -106,7 +106,7 @@ func newServer(rawURL string, o Options) (*server, error) {
 		return nil, WithoutURL(err)
 	}
 	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		return nil, fmt.Errorf("%s is no http or https URL with a host", u.Redacted())
+		return nil, fmt.Errorf("%s is no http or https URL with a host", warehouse.RedactURL(u.String()))
 	}
 	s := &server{o: o}
 	s.auth.init(u, o)
@@ -153,9 +153,9 @@ func CheckRedirect(next *nethttp.Request, via []*nethttp.Request, downgrade bool
 	case len(via) > maxRedirects:
 		return retry.Final(fmt.Errorf("redirected more than %d times", maxRedirects))
 	case next.URL.Scheme != "http" && next.URL.Scheme != "https":
-		return retry.Final(fmt.Errorf("redirected to %s, which is not http", next.URL.Redacted()))
+		return retry.Final(fmt.Errorf("redirected to %s, which is not http", warehouse.RedactURL(next.URL.String())))
 	case first.URL.Scheme == "https" && next.URL.Scheme == "http" && !downgrade:
-		return retry.Final(fmt.Errorf("redirected from https to %s; add sha256 to the ware to allow it", next.URL.Redacted()))
+		return retry.Final(fmt.Errorf("redirected from https to %s; add sha256 to the ware to allow it", warehouse.RedactURL(next.URL.String())))
 	}
 	if next.URL.Host != first.URL.Host || next.URL.Scheme != first.URL.Scheme {
 		next.Header.Del("Authorization")
@@ -276,7 +276,7 @@ func is(err error, codes ...int) bool {
 // missing makes an error that says that an object is not there match ErrMissing.
 func missing(u *url.URL, err error) error {
 	if is(err, nethttp.StatusNotFound, nethttp.StatusGone) {
-		return &warehouse.MissingError{What: u.Redacted(), Reason: err}
+		return &warehouse.MissingError{What: warehouse.RedactURL(u.String()), Reason: err}
 	}
 	return err
 }

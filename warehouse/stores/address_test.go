@@ -14,6 +14,8 @@ func TestAddresses(t *testing.T) {
 		{"https://me:secret@example.org/w.tgz", "https://example.org/w.tgz", ""},
 		{"ca+https://me:secret@example.org/wares/", "ca+https://example.org/wares/", ""},
 		{"ca+s3://bucket.s3.example.org/wares", "ca+https://bucket.s3.example.org/wares", ""},
+		{"https://example.org/w.tgz?token=secret", "https://example.org/w.tgz?token=xxxxx", ""},
+		{"ca+https://example.org/?sig=secret", "ca+https://example.org/?sig=xxxxx", ""},
 		{"kiln://" + dir, "kiln://" + dir, ""},
 		{"file://host/srv", "", "a file url has the form file:///absolute/path"},
 		{"ca+file:srv", "", "no warehouse address"},
