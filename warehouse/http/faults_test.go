@@ -240,8 +240,12 @@ func TestCredentials(t *testing.T) {
 		}
 	}
 	err := w.get(t, strings.Replace(private.URL, "//", "//me:wr0ng@", 1), Options{})
-	if err == nil || strings.Contains(err.Error(), "wr0ng") {
+	if err == nil || strings.Contains(err.Error(), "wr0ng") || !strings.Contains(err.Error(), "does not take these credentials") {
 		t.Errorf("a wrong password: %v", err)
+	}
+	must(t, os.Remove(netrc))
+	if err := w.get(t, private.URL, Options{}); err == nil || !strings.Contains(err.Error(), "token_env") || !strings.Contains(err.Error(), "netrc") {
+		t.Errorf("without credentials: %v", err)
 	}
 }
 

@@ -44,6 +44,7 @@ func Open(rawURL string, o Options) (packed.Objects, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.login = "token_env, or username and password_env, of the warehouse in config.hcl, or an entry for this host in ~/.netrc, says who asks"
 	return &objects{s}, nil
 }
 
@@ -54,6 +55,7 @@ func File(rawURL string, o Options) (packed.Objects, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.login = "an entry for this host in ~/.netrc says who asks, over https"
 	return one{s}, nil
 }
 
@@ -98,6 +100,7 @@ type server struct {
 	client *nethttp.Client
 	own    *nethttp.Transport // nil: the caller's
 	auth   auth
+	login  string // how a person says who asks
 }
 
 func newServer(rawURL string, o Options) (*server, error) {
@@ -206,7 +209,20 @@ func (s *server) send(ctx context.Context, r request) (*nethttp.Response, error)
 		}
 		return err
 	})
-	return resp, err
+	return resp, s.explain(err)
+}
+
+// explain says of a refusal what may help.
+func (s *server) explain(err error) error {
+	switch told := s.auth.told(); {
+	case is(err, nethttp.StatusUnauthorized) && told:
+		return fmt.Errorf("%w; it does not take these credentials", err)
+	case is(err, nethttp.StatusForbidden) && told:
+		return fmt.Errorf("%w; who has these credentials may not do that", err)
+	case is(err, nethttp.StatusUnauthorized, nethttp.StatusForbidden):
+		return fmt.Errorf("%w; if it is not for everybody: %s", err, s.login)
+	}
+	return err
 }
 
 func (s *server) once(ctx context.Context, r request) (*nethttp.Response, error) {

@@ -15,6 +15,7 @@ import (
 	"github.com/kilnbuild/kiln/warehouse"
 	"github.com/kilnbuild/kiln/warehouse/seal"
 	"golang.org/x/sync/singleflight"
+	"golang.org/x/sys/unix"
 )
 
 // Push says what runs put into a warehouse.
@@ -228,6 +229,8 @@ func (s *Set) fetch(ctx context.Context, id warehouse.WareID, progress func(done
 		switch {
 		case errors.Is(err, warehouse.ErrMissing):
 			continue
+		case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT): // which no warehouse would mend
+			return warehouse.Record{}, fmt.Errorf("this machine has no room for ware %s: %w", id, err)
 		case mismatch(err):
 			s.warn("warehouse %s: %v", m.Name, err) // which who asked may not care for, and go elsewhere
 		default:

@@ -15,6 +15,7 @@ import (
 	"github.com/kilnbuild/kiln/warehouse"
 	"github.com/kilnbuild/kiln/warehouse/seal"
 	"github.com/kilnbuild/kiln/warehouse/stores"
+	"golang.org/x/sys/unix"
 )
 
 // A team is a Set of directories, and what it has warned of.
@@ -365,4 +366,37 @@ func (c *closing) Memo(ctx context.Context, key warehouse.StepKey) ([]byte, erro
 		return nil, err
 	}
 	return sealed, err
+}
+
+// TestNoRoomHere: that this machine's disk is full is said of this machine, and the
+// warehouse stays in use.
+func TestNoRoomHere(t *testing.T) {
+	dir := t.TempDir()
+	one := newTeam(t, nil, []string{dir}, nil)
+	large := one.ware(strings.Repeat("0123456789abcdef", 1<<16))
+	small := one.ware("small")
+	for _, id := range []warehouse.WareID{large, small} {
+		if err := one.Put(t.Context(), "a", id, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	full := t.TempDir()
+	if err := unix.Mount("kiln-test", full, "tmpfs", 0, "size=256k"); err != nil {
+		t.Skip("a small file system needs root: ", err)
+	}
+	t.Cleanup(func() { unix.Unmount(full, unix.MNT_DETACH) })
+	local, err := warehouse.OpenLocal(filepath.Join(full, "warehouse"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer local.Close()
+	other := newTeam(t, nil, []string{dir}, nil)
+	other.o.Local = local
+	_, err = other.Fetch(t.Context(), large, nil)
+	if !errors.Is(err, unix.ENOSPC) || errors.Is(err, warehouse.ErrMissing) || !strings.Contains(err.Error(), "this machine has no room") {
+		t.Errorf("fetched into a full disk: %v", err)
+	}
+	if _, err := other.Fetch(t.Context(), small, nil); err != nil || len(other.warned) > 0 {
+		t.Errorf("then: %v, warned of %q", err, other.warned)
+	}
 }
