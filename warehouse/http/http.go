@@ -235,14 +235,7 @@ func (s *server) once(ctx context.Context, r request) (*nethttp.Response, error)
 		req.Header.Set(key, value)
 	}
 	if r.body != nil {
-		req.ContentLength = r.body.Size()
-		req.GetBody = func() (io.ReadCloser, error) {
-			return io.NopCloser(io.NewSectionReader(r.body, 0, r.body.Size())), nil
-		}
-		req.Body, _ = req.GetBody()
-		if req.ContentLength == 0 {
-			req.Body = nethttp.NoBody
-		}
+		SetBody(req, r.body)
 		if req.ContentLength > expectAbove {
 			req.Header.Set("Expect", "100-continue")
 		}
@@ -257,6 +250,18 @@ func (s *server) once(ctx context.Context, r request) (*nethttp.Response, error)
 	}
 	drain(resp)
 	return nil, retry.Answer(resp, &statusError{resp.StatusCode, resp.Status})
+}
+
+// SetBody has a request send body, again too if it must.
+func SetBody(req *nethttp.Request, body *io.SectionReader) {
+	req.ContentLength = body.Size()
+	req.GetBody = func() (io.ReadCloser, error) {
+		if body.Size() == 0 {
+			return nethttp.NoBody, nil
+		}
+		return io.NopCloser(io.NewSectionReader(body, 0, body.Size())), nil
+	}
+	req.Body, _ = req.GetBody()
 }
 
 // drain reads what little there is of an answer of no interest, so that the connection

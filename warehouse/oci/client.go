@@ -88,14 +88,7 @@ func (r *Repository) newRequest(ctx context.Context, q request) (*http.Request, 
 		req.Header[key] = values
 	}
 	if q.body != nil {
-		req.ContentLength = q.body.Size()
-		req.GetBody = func() (io.ReadCloser, error) {
-			return io.NopCloser(io.NewSectionReader(q.body, 0, q.body.Size())), nil
-		}
-		req.Body, _ = req.GetBody()
-		if req.ContentLength == 0 {
-			req.Body = http.NoBody
-		}
+		warehousehttp.SetBody(req, q.body)
 	}
 	return req, nil
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/kilnbuild/kiln/pack/oci/ocitest"
 	"github.com/kilnbuild/kiln/warehouse"
+	"github.com/kilnbuild/kiln/warehouse/warehousetest"
 )
 
 // served opens a repository of a server that is a function. It is not asked what every
@@ -148,7 +149,7 @@ func TestElsewhere(t *testing.T) {
 		return false
 	})
 	r := open(t, "oci://"+before+"/team/wares", Options{Username: ocitest.User, Password: ocitest.Password})
-	if got, _ := read(t, r, ware, 0, ""); !bytes.Equal(got, data) || followed.Load() != 1 {
+	if got, _ := warehousetest.Read(t, r, ware, 0, ""); !bytes.Equal(got, data) || followed.Load() != 1 {
 		t.Errorf("read %d bytes after %d requests there", len(got), followed.Load())
 	}
 	err := r.Put(t.Context(), ware, bytes.NewReader(zstd(10)), 10)
@@ -180,7 +181,7 @@ func TestBlobGone(t *testing.T) {
 			continue
 		}
 		must(t, err)
-		if got, _ := read(t, r, ware, 0, ""); !bytes.Equal(got, data) {
+		if got, _ := warehousetest.Read(t, r, ware, 0, ""); !bytes.Equal(got, data) {
 			t.Errorf("%s: read %d bytes", name, len(got))
 		}
 	}
@@ -250,7 +251,7 @@ func TestToken(t *testing.T) {
 		return true
 	})
 	r := open(t, "oci://"+before+"/team/wares", Options{})
-	if got, _ := read(t, r, ware, 0, ""); len(got) != 100 {
+	if got, _ := warehousetest.Read(t, r, ware, 0, ""); len(got) != 100 {
 		t.Errorf("read %d bytes", len(got))
 	}
 	if err := r.Put(t.Context(), ware, strings.NewReader("other"), 5); !errors.Is(err, warehouse.ErrReadOnly) {
@@ -341,7 +342,7 @@ func TestUploadBreaks(t *testing.T) {
 	r := open(t, "oci://"+before+"/team/wares", Options{})
 	data := zstd(8 << 20)
 	put(t, r, ware, data)
-	if got, _ := read(t, r, ware, 0, ""); !bytes.Equal(got, data) || !broken[http.MethodPatch] || !broken[http.MethodPut] || !broken[http.MethodPost] {
+	if got, _ := warehousetest.Read(t, r, ware, 0, ""); !bytes.Equal(got, data) || !broken[http.MethodPatch] || !broken[http.MethodPut] || !broken[http.MethodPost] {
 		t.Errorf("read %d bytes; broken were %v", len(got), broken)
 	}
 }
@@ -399,7 +400,7 @@ func TestNoRanges(t *testing.T) {
 			w.Write(data[3:])
 			return true
 		})
-		if got, o := read(t, open(t, "oci://"+before+"/team/wares", Options{}), ware, 500, ""); !bytes.Equal(got, data) || o.Offset != 0 {
+		if got, o := warehousetest.Read(t, open(t, "oci://"+before+"/team/wares", Options{}), ware, 500, ""); !bytes.Equal(got, data) || o.Offset != 0 {
 			t.Errorf("%s: %d bytes from %d", name, len(got), o.Offset)
 		}
 	}

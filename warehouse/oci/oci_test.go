@@ -25,6 +25,7 @@ import (
 	"github.com/kilnbuild/kiln/pack/oci/ocitest"
 	"github.com/kilnbuild/kiln/warehouse"
 	"github.com/kilnbuild/kiln/warehouse/packed"
+	"github.com/kilnbuild/kiln/warehouse/warehousetest"
 )
 
 // alone keeps docker's configuration out of a test.
@@ -127,20 +128,6 @@ func put(t testing.TB, o packed.Objects, name string, data []byte) {
 	}
 }
 
-func read(t testing.TB, o packed.Objects, name string, offset int64, version string) ([]byte, *packed.Object) {
-	t.Helper()
-	obj, err := o.Open(t.Context(), name, offset, version)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer obj.Close()
-	data, err := io.ReadAll(obj)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return data, obj
-}
-
 func TestObjects(t *testing.T) {
 	r := open(t, "oci://"+start(t, false)+"/team/wares", Options{})
 	if _, err := r.Stat(t.Context(), ware); !errors.Is(err, warehouse.ErrMissing) {
@@ -155,24 +142,24 @@ func TestObjects(t *testing.T) {
 	if err != nil || info.Size != int64(len(data)) || !strings.HasPrefix(info.Version, "sha256:") {
 		t.Errorf("Stat: %+v, %v", info, err)
 	}
-	if got, obj := read(t, r, ware, 0, ""); !bytes.Equal(got, data) || obj.Info != info || obj.Offset != 0 {
+	if got, obj := warehousetest.Read(t, r, ware, 0, ""); !bytes.Equal(got, data) || obj.Info != info || obj.Offset != 0 {
 		t.Errorf("Open: %d bytes, %+v", len(got), obj.Info)
 	}
-	if got, obj := read(t, r, ware, 70_000, info.Version); !bytes.Equal(got, data[70_000:]) || obj.Info != info || obj.Offset != 70_000 {
+	if got, obj := warehousetest.Read(t, r, ware, 70_000, info.Version); !bytes.Equal(got, data[70_000:]) || obj.Info != info || obj.Offset != 70_000 {
 		t.Errorf("from the middle: %d bytes from %d, %+v", len(got), obj.Offset, obj.Info)
 	}
 	for _, from := range []struct {
 		offset  int64
 		version string
 	}{{70_000, "sha256:other"}, {5 << 20, info.Version}, {6 << 20, ""}} {
-		if got, obj := read(t, r, ware, from.offset, from.version); !bytes.Equal(got, data) || obj.Offset != 0 {
+		if got, obj := warehousetest.Read(t, r, ware, from.offset, from.version); !bytes.Equal(got, data) || obj.Offset != 0 {
 			t.Errorf("from %v: %d bytes from %d", from, len(got), obj.Offset)
 		}
 	}
 	const memo = "memo:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 	for _, text := range []string{"{}", `{"a":1}`, "{}"} {
 		put(t, r, memo, []byte(text))
-		if got, _ := read(t, r, memo, 0, ""); string(got) != text {
+		if got, _ := warehousetest.Read(t, r, memo, 0, ""); string(got) != text {
 			t.Errorf("the memo is %q, want %q", got, text)
 		}
 	}

@@ -34,7 +34,7 @@ func TestPieces(t *testing.T) {
 			if offset > 0 && offset >= size {
 				continue
 			}
-			if got, o := read(t, r, ware, int64(offset), ""); !bytes.Equal(got, data[offset:]) || o.Offset != int64(offset) || o.Size != int64(size) {
+			if got, o := warehousetest.Read(t, r, ware, int64(offset), ""); !bytes.Equal(got, data[offset:]) || o.Offset != int64(offset) || o.Size != int64(size) {
 				t.Errorf("from %d of %d: %d bytes from %d of %d", offset, size, len(got), o.Offset, o.Size)
 			}
 		}
@@ -83,7 +83,7 @@ func TestPiecesStay(t *testing.T) {
 	if n := sent.Load(); n > int64(len(data))+100 {
 		t.Errorf("%d bytes were sent of %d", n, len(data))
 	}
-	if got, _ := read(t, r, ware, 0, ""); !bytes.Equal(got, data) {
+	if got, _ := warehousetest.Read(t, r, ware, 0, ""); !bytes.Equal(got, data) {
 		t.Errorf("read %d bytes", len(got))
 	}
 }

@@ -60,8 +60,8 @@ func TestForged(t *testing.T) {
 	wanted, other := warehousetest.Small(t, l, "wanted"), warehousetest.Small(t, l, "other")
 	warehousetest.Put(t, store, l, wanted)
 	warehousetest.Put(t, store, l, other)
-	right, _ := read(t, r, wanted.ID.String(), 0, "")
-	forged, _ := read(t, r, other.ID.String(), 0, "")
+	right, _ := warehousetest.Read(t, r, wanted.ID.String(), 0, "")
+	forged, _ := warehousetest.Read(t, r, other.ID.String(), 0, "")
 	for name, data := range map[string][]byte{"another ware": forged, "half": right[:len(right)/2], "nothing": nil, "a page": []byte("<html>")} {
 		put(t, r, wanted.ID.String(), data)
 		_, err := store.Get(t.Context(), wanted.ID, warehousetest.OpenLocal(t), warehouse.Transfer{})

@@ -132,7 +132,7 @@ func verified(d remote.Digest, b *remote.BlobRead) ([]byte, error) {
 	case remote.Identity:
 	case remote.Zstd:
 		var err error
-		if data, err = decompress(data, d.Size); err != nil {
+		if data, err = codec.Decompress(data, d.Size); err != nil {
 			return nil, fmt.Errorf("%w: content %s, decompressed: %w", warehouse.ErrMismatch, d, err)
 		}
 	default:
@@ -208,11 +208,11 @@ func (r *reader) read(ctx context.Context) error {
 	in := &received{stream: stream}
 	var from io.Reader = in
 	if r.compressor == remote.Zstd {
-		d, err := decoder(in)
+		d, err := codec.Decoder(in)
 		if err != nil {
 			return r.broken(in, err)
 		}
-		defer freeDecoder(d)
+		defer codec.FreeDecoder(d)
 		from = d
 	}
 	r.parts++

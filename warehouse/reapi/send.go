@@ -24,7 +24,7 @@ func (s *store) writeBatch(ctx context.Context, able abilities, digests []remote
 	for i, d := range digests {
 		left[i] = remote.BlobUpdate{Digest: d, Data: contents[i]}
 		if able.batchUpdate {
-			left[i].Data, left[i].Compressor = compress(contents[i])
+			left[i].Data, left[i].Compressor = compressed(contents[i])
 		}
 	}
 	err := s.write(ctx, func() error {

@@ -1,14 +1,13 @@
 package s3
 
 import (
+	"fmt"
 	"io"
 	"os"
 	osexec "os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 
-	"github.com/kilnbuild/kiln/pack"
 	"github.com/kilnbuild/kiln/warehouse"
 	"github.com/kilnbuild/kiln/warehouse/packed"
 	"github.com/kilnbuild/kiln/warehouse/s3/s3test"
@@ -62,60 +61,15 @@ func BenchmarkObject(b *testing.B) {
 	}
 }
 
-// BenchmarkToolchain moves a whole ware, the Go toolchain that runs this, into and out of
-// a bucket; beside it, what the same archive takes by other tools.
+// BenchmarkToolchain moves a whole ware into and out of a bucket, and what curl does.
 func BenchmarkToolchain(b *testing.B) {
 	alone(b)
-	s := s3test.Start(b)
-	o := open(b, s.URL(""), known())
-	store, l := packed.New(o), warehousetest.OpenLocal(b)
-	rec, err := pack.Ingest(b.Context(), l, goroot(b), pack.Options{})
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Run("put/kiln", func(b *testing.B) {
-		b.SetBytes(rec.Bytes)
-		for b.Loop() {
-			warehousetest.Put(b, store, l, rec)
-			b.StopTimer()
-			if err := os.Remove(filepath.Join(s.Dir, "data", s3test.Bucket, packed.Path(rec.ID.String()))); err != nil {
-				b.Fatal(err)
-			}
-			b.StartTimer()
-		}
+	var o *Bucket
+	warehousetest.BenchToolchain(b, func() warehouse.Store {
+		o = open(b, s3test.Start(b).URL(""), known())
+		return packed.New(o)
+	}, func(id warehouse.WareID) string {
+		return fmt.Sprintf("curl -sf -H 'x-amz-content-sha256: UNSIGNED-PAYLOAD' --aws-sigv4 aws:amz:%s:s3 --user %s:%s '%s'",
+			s3test.Region, s3test.AccessKey, s3test.SecretKey, o.place.at(s3test.Region, o.key(id.String()), nil))
 	})
-	warehousetest.Put(b, store, l, rec)
-	b.Run("get/kiln", func(b *testing.B) {
-		b.SetBytes(rec.Bytes)
-		for b.Loop() {
-			b.StopTimer()
-			into := warehousetest.OpenLocal(b)
-			b.StartTimer()
-			if _, err := store.Get(b.Context(), rec.ID, into, warehouse.Transfer{CacheDir: b.TempDir()}); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
-	b.Run("get/curl", func(b *testing.B) {
-		at := o.place.at(s3test.Region, o.key(rec.ID.String()), nil).String()
-		b.SetBytes(rec.Bytes)
-		for b.Loop() {
-			b.StopTimer()
-			cmd := osexec.Command("sh", "-c", `curl -sf -H "x-amz-content-sha256: UNSIGNED-PAYLOAD" --aws-sigv4 "$1" --user "$2" "$3" | zstd -dc | tar x -C "$4"`, "sh",
-				"aws:amz:"+s3test.Region+":s3", s3test.AccessKey+":"+s3test.SecretKey, at, b.TempDir())
-			b.StartTimer()
-			if out, err := cmd.CombinedOutput(); err != nil {
-				b.Fatalf("%v: %s", err, out)
-			}
-		}
-	})
-}
-
-// goroot is where the Go toolchain lies that runs this.
-func goroot(b *testing.B) string {
-	out, err := osexec.Command("go", "env", "GOROOT").Output()
-	if err != nil {
-		b.Fatal(err)
-	}
-	return strings.TrimSpace(string(out))
 }

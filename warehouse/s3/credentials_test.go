@@ -2,6 +2,7 @@ package s3
 
 import (
 	"fmt"
+	"github.com/kilnbuild/kiln/warehouse/warehousetest"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -162,11 +163,11 @@ func TestExpired(t *testing.T) {
 		}
 		io.WriteString(w, "hello")
 	})
-	if got, _ := read(t, b, ware, 0, ""); string(got) != "hello" || *asked != 2 {
+	if got, _ := warehousetest.Read(t, b, ware, 0, ""); string(got) != "hello" || *asked != 2 {
 		t.Errorf("read %q after asking %d times", got, *asked)
 	}
 	b.creds.found.Expires = time.Now().Add(time.Minute)
-	if got, _ := read(t, b, ware, 0, ""); string(got) != "hello" || *asked != 3 {
+	if got, _ := warehousetest.Read(t, b, ware, 0, ""); string(got) != "hello" || *asked != 3 {
 		t.Errorf("read %q after asking %d times", got, *asked)
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/kilnbuild/kiln/internal/retry"
 	"github.com/kilnbuild/kiln/warehouse"
 	"github.com/kilnbuild/kiln/warehouse/s3/s3test"
+	"github.com/kilnbuild/kiln/warehouse/warehousetest"
 )
 
 const urlFor = "ca+s3://wares/p?endpoint=%s"
@@ -119,7 +120,7 @@ func TestLearn(t *testing.T) {
 		io.WriteString(w, "hello")
 	})
 	for want := 2; want < 4; want++ {
-		if got, _ := read(t, b, ware, 0, ""); string(got) != "hello" || asked != want {
+		if got, _ := warehousetest.Read(t, b, ware, 0, ""); string(got) != "hello" || asked != want {
 			t.Errorf("another region: %q after %d requests", got, asked)
 		}
 	}
@@ -135,7 +136,7 @@ func TestLearn(t *testing.T) {
 		}
 		io.WriteString(w, "hello")
 	})
-	if got, _ := read(t, b, ware, 0, ""); string(got) != "hello" || asked != 2 {
+	if got, _ := warehousetest.Read(t, b, ware, 0, ""); string(got) != "hello" || asked != 2 {
 		t.Errorf("another clock: %q after %d requests", got, asked)
 	}
 }
@@ -155,7 +156,7 @@ func TestRedirect(t *testing.T) {
 	b := served(t, secret(), func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, other.URL+"/there?signature=sesame", http.StatusTemporaryRedirect)
 	})
-	if got, _ := read(t, b, ware, 0, ""); string(got) != "hello" {
+	if got, _ := warehousetest.Read(t, b, ware, 0, ""); string(got) != "hello" {
 		t.Errorf("read %q", got)
 	}
 	if err := b.Put(t.Context(), ware, strings.NewReader("x"), 1); err == nil || strings.Contains(err.Error(), "sesame") {
@@ -206,7 +207,7 @@ func TestWrongAnswers(t *testing.T) {
 			}
 			io.WriteString(w, "hello")
 		})
-		if got, o := read(t, b, ware, 2, `"old"`); string(got) != "hello" || o.Offset != 0 {
+		if got, o := warehousetest.Read(t, b, ware, 2, `"old"`); string(got) != "hello" || o.Offset != 0 {
 			t.Errorf("%s: %q from %d", name, got, o.Offset)
 		}
 	}
@@ -304,7 +305,7 @@ func TestPartFails(t *testing.T) {
 	if err := b.Put(t.Context(), ware, bytes.NewReader(data), int64(len(data))); err != nil {
 		t.Errorf("every answer was lost once: %v", err)
 	}
-	if got, _ := read(t, b, ware, 0, ""); !bytes.Equal(got, data) {
+	if got, _ := warehousetest.Read(t, b, ware, 0, ""); !bytes.Equal(got, data) {
 		t.Errorf("read %d bytes", len(got))
 	}
 
@@ -353,7 +354,7 @@ func TestKilled(t *testing.T) {
 	}
 	obj.Close()
 	begin = append(begin, rest...)
-	rest, obj = read(t, b, ware, int64(len(begin)), obj.Version)
+	rest, obj = warehousetest.Read(t, b, ware, int64(len(begin)), obj.Version)
 	if obj.Offset != int64(len(begin)) || !bytes.Equal(append(begin, rest...), data) {
 		t.Errorf("resumed at %d of %d, wanted %d", obj.Offset, obj.Size, len(begin))
 	}

@@ -70,16 +70,9 @@ func (b *Bucket) once(ctx context.Context, r request) (*http.Response, error) {
 		req.Header[key] = values
 	}
 	if r.body != nil {
-		req.ContentLength = r.body.Size()
-		req.GetBody = func() (io.ReadCloser, error) {
-			return io.NopCloser(io.NewSectionReader(r.body, 0, r.body.Size())), nil
-		}
-		req.Body, _ = req.GetBody()
+		warehousehttp.SetBody(req, r.body)
 		if req.ContentLength > expectAbove {
 			req.Header.Set("Expect", "100-continue")
-		}
-		if req.ContentLength == 0 {
-			req.Body = http.NoBody
 		}
 	}
 	if err := b.sign(ctx, req, r.sum, region, skew); err != nil {

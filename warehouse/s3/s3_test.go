@@ -13,8 +13,8 @@ import (
 
 	"github.com/kilnbuild/kiln/internal/retry"
 	"github.com/kilnbuild/kiln/warehouse"
-	"github.com/kilnbuild/kiln/warehouse/packed"
 	"github.com/kilnbuild/kiln/warehouse/s3/s3test"
+	"github.com/kilnbuild/kiln/warehouse/warehousetest"
 )
 
 // alone keeps AWS's environment and files out of a test.
@@ -52,20 +52,6 @@ func random(n int) []byte {
 	return data
 }
 
-func read(t testing.TB, o packed.Objects, name string, offset int64, version string) ([]byte, *packed.Object) {
-	t.Helper()
-	obj, err := o.Open(t.Context(), name, offset, version)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer obj.Close()
-	data, err := io.ReadAll(obj)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return data, obj
-}
-
 // uploads returns what S3 says of uploads that have begun and not ended.
 func uploads(t testing.TB, b *Bucket) string {
 	t.Helper()
@@ -99,11 +85,11 @@ func TestObjects(t *testing.T) {
 	if err != nil || info.Size != int64(len(data)) || info.Version == "" {
 		t.Errorf("Stat: %+v, %v", info, err)
 	}
-	got, obj := read(t, b, ware, 0, "")
+	got, obj := warehousetest.Read(t, b, ware, 0, "")
 	if !bytes.Equal(got, data) || obj.Info != info || obj.Offset != 0 {
 		t.Errorf("Open: %d bytes, %+v", len(got), obj.Info)
 	}
-	got, obj = read(t, b, ware, 70_000, info.Version)
+	got, obj = warehousetest.Read(t, b, ware, 70_000, info.Version)
 	if !bytes.Equal(got, data[70_000:]) || obj.Info != info || obj.Offset != 70_000 {
 		t.Errorf("from the middle: %d bytes from %d, %+v", len(got), obj.Offset, obj.Info)
 	}
@@ -111,7 +97,7 @@ func TestObjects(t *testing.T) {
 		offset  int64
 		version string
 	}{{70_000, `"other"`}, {100_000, info.Version}, {200_000, ""}} {
-		if got, obj = read(t, b, ware, from.offset, from.version); !bytes.Equal(got, data) || obj.Offset != 0 {
+		if got, obj = warehousetest.Read(t, b, ware, from.offset, from.version); !bytes.Equal(got, data) || obj.Offset != 0 {
 			t.Errorf("from %v: %d bytes from %d", from, len(got), obj.Offset)
 		}
 	}
@@ -120,7 +106,7 @@ func TestObjects(t *testing.T) {
 		if err := b.Put(t.Context(), ware, bytes.NewReader(data), int64(len(data))); err != nil {
 			t.Fatal(err)
 		}
-		if got, _ := read(t, b, ware, 0, ""); !bytes.Equal(got, data) {
+		if got, _ := warehousetest.Read(t, b, ware, 0, ""); !bytes.Equal(got, data) {
 			t.Errorf("replaced by %d bytes, read %d", len(data), len(got))
 		}
 	}
@@ -136,7 +122,7 @@ func TestParts(t *testing.T) {
 	if err := b.Put(t.Context(), ware, bytes.NewReader(data), int64(len(data))); err != nil {
 		t.Fatal(err)
 	}
-	if got, _ := read(t, b, ware, 0, ""); !bytes.Equal(got, data) {
+	if got, _ := warehousetest.Read(t, b, ware, 0, ""); !bytes.Equal(got, data) {
 		t.Errorf("read %d bytes", len(got))
 	}
 }

@@ -1,51 +1,28 @@
 package serve
 
 import (
-	"bytes"
 	"fmt"
 	"io"
-	"sync"
 
 	"github.com/klauspost/compress/zstd"
 
+	"github.com/kilnbuild/kiln/warehouse/reapi/compress"
 	"github.com/kilnbuild/kiln/warehouse/reapi/grpc"
 	"github.com/kilnbuild/kiln/warehouse/reapi/remote"
 	"github.com/kilnbuild/kiln/warehouse/serve/keep"
 )
 
-// maxWindow is how much memory a compressed upload may ask for, in bytes: as much as
-// the levels that clients use by themselves do.
-const maxWindow = 32 << 20
-
-// Encoders and decoders are made when they are first needed, and used again.
-var encoders, decoders sync.Pool
-
-func encoder(w io.Writer) (*zstd.Encoder, error) {
-	if e, ok := encoders.Get().(*zstd.Encoder); ok {
-		e.Reset(w)
-		return e, nil
-	}
-	return zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1))
-}
-
-func decoder(r io.Reader) (*zstd.Decoder, error) {
-	if d, ok := decoders.Get().(*zstd.Decoder); ok {
-		return d, d.Reset(r)
-	}
-	return zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
-}
+// codec bounds the window of an upload by what clients use at most by themselves.
+var codec = compress.Codec{MaxWindow: 32 << 20}
 
 // decode writes to w what r has compressed, at most size bytes. The error matches
 // keep.ErrMismatch when there is more, or r is nothing compressed.
 func decode(w io.Writer, r io.Reader, size int64) error {
-	d, err := decoder(r)
+	d, err := codec.Decoder(r)
 	if err != nil {
 		return fmt.Errorf("%w: %w", keep.ErrMismatch, err)
 	}
-	defer func() {
-		_ = d.Reset(nil)
-		decoders.Put(d)
-	}()
+	defer codec.FreeDecoder(d)
 	from := &decoding{Decoder: d}
 	n, err := io.CopyBuffer(struct{ io.Writer }{w}, io.LimitReader(from, size+1), make([]byte, 128<<10))
 	switch {
@@ -79,9 +56,11 @@ func uncompressed(data []byte, size int64, c remote.Compressor) ([]byte, error) 
 	case remote.Identity:
 		return data, nil
 	case remote.Zstd:
-		var out bytes.Buffer
-		err := decode(&out, bytes.NewReader(data), size)
-		return out.Bytes(), err
+		plain, err := codec.Decompress(data, size)
+		if err != nil {
+			err = fmt.Errorf("%w: %w", keep.ErrMismatch, err)
+		}
+		return plain, err
 	}
 	return nil, grpc.Errorf(grpc.InvalidArgument, "compressor %d: this server knows zstd alone", c)
 }

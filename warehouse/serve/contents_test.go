@@ -48,7 +48,7 @@ func TestBatches(t *testing.T) {
 	wrong.Digest.Hash = remote.DigestOf([]byte("another")).Hash
 	short := blob([]byte("short"))
 	short.Digest.Size++
-	packed := remote.BlobUpdate{Digest: remote.DigestOf(zipped), Data: compress(t, zipped), Compressor: remote.Zstd}
+	packed := remote.BlobUpdate{Digest: remote.DigestOf(zipped), Data: zstdOf(t, zipped), Compressor: remote.Zstd}
 	garbage := packed
 	garbage.Data = []byte("garbage")
 	bomb := remote.BlobUpdate{Digest: remote.Digest{Hash: packed.Digest.Hash, Size: 10}, Data: packed.Data, Compressor: remote.Zstd}

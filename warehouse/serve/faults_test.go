@@ -185,7 +185,7 @@ func TestFullDisk(t *testing.T) {
 	for _, name := range []string{upload(d), remote.WriteName("", "1", d, remote.Zstd)} {
 		data := large
 		if strings.Contains(name, "zstd") {
-			data = compress(t, large)
+			data = zstdOf(t, large)
 		}
 		_, err := putStream(ctx, c, name, data, 100_000)
 		is(t, err, grpc.ResourceExhausted)

@@ -239,7 +239,7 @@ func TestCompressed(t *testing.T) {
 	ctx := t.Context()
 	for _, data := range [][]byte{noise(t, 10), bytes.Repeat([]byte("kiln "), 1<<20), noise(t, 3<<20)} {
 		d := remote.DigestOf(data)
-		packed := compress(t, data)
+		packed := zstdOf(t, data)
 		name := remote.WriteName("i", "1", d, remote.Zstd)
 		got, err := putStream(ctx, c, name, packed, 100_000)
 		if err != nil || got != int64(len(packed)) {
@@ -251,7 +251,7 @@ func TestCompressed(t *testing.T) {
 		for _, offset := range []int64{0, 1, d.Size} {
 			z, err := getStream(ctx, c, remote.ReadRequest{Resource: remote.ReadName("", d, remote.Zstd), Offset: offset})
 			must(t, err)
-			back, err := uncompressed(z, d.Size, remote.Zstd)
+			back, err := uncompressed(z, d.Size-offset, remote.Zstd)
 			if err != nil || !bytes.Equal(back, data[offset:]) {
 				t.Errorf("from %d: %d bytes, %v", offset, len(back), err)
 			}
@@ -265,7 +265,7 @@ func TestCompressed(t *testing.T) {
 func TestBomb(t *testing.T) {
 	s := start(t, Options{})
 	c := s.dial(t)
-	packed := compress(t, make([]byte, 100<<20))
+	packed := zstdOf(t, make([]byte, 100<<20))
 	d := remote.Digest{Hash: remote.DigestOf(nil).Hash, Size: 1000}
 	d.Hash = "1" + d.Hash[1:]
 	_, err := putStream(t.Context(), c, remote.WriteName("", "1", d, remote.Zstd), packed, 1000)
@@ -275,10 +275,10 @@ func TestBomb(t *testing.T) {
 	}
 }
 
-func compress(t testing.TB, data []byte) []byte {
+func zstdOf(t testing.TB, data []byte) []byte {
 	t.Helper()
 	var b bytes.Buffer
-	z, err := encoder(&b)
+	z, err := codec.Encoder(&b)
 	must(t, err)
 	_, err = z.Write(data)
 	must(t, err)

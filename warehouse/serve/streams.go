@@ -48,14 +48,11 @@ func (s *Server) sendContent(ctx context.Context, call *grpc.ServerCall, name re
 	if name.Compressor == remote.Identity {
 		return c.send(ctx, offset, limit, send)
 	}
-	z, err := encoder(writer(send))
+	z, err := codec.Encoder(writer(send))
 	if err != nil {
 		return err
 	}
-	defer func() {
-		z.Reset(nil)
-		encoders.Put(z)
-	}()
+	defer codec.FreeEncoder(z)
 	if err := c.send(ctx, offset, limit, func(b []byte) error { _, err := z.Write(b); return err }); err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ package warehousetest
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/kilnbuild/kiln/pack"
 	"github.com/kilnbuild/kiln/warehouse"
+	"github.com/kilnbuild/kiln/warehouse/packed"
 )
 
 // A Place is somewhere to keep wares, empty at the beginning of each test.
@@ -94,6 +96,17 @@ func Get(t testing.TB, s warehouse.Store, want warehouse.Record) {
 	rec, err := s.Get(t.Context(), want.ID, l, warehouse.Transfer{CacheDir: t.TempDir()})
 	must(t, err)
 	check(t, l, rec, want)
+}
+
+// Read reads an object to its end.
+func Read(t testing.TB, o packed.Objects, name string, offset int64, version string) ([]byte, *packed.Object) {
+	t.Helper()
+	obj, err := o.Open(t.Context(), name, offset, version)
+	must(t, err)
+	defer obj.Close()
+	data, err := io.ReadAll(obj)
+	must(t, err)
+	return data, obj
 }
 
 // check hashes rec anew and compares it to want.
