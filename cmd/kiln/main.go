@@ -47,7 +47,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 
 	results := &checkedWriter{Writer: stdout}
 	a := &app{stdout: results, stderr: stderr}
-	root := newRootCmd(a)
+	root := newRootCmd(a, args...)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	for _, f := range a.atEnd {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/kilnbuild/kiln/exec/delegate"
 	"github.com/spf13/cobra"
 )
 
@@ -16,38 +17,43 @@ of its own and remembers what it made.
 
 Results go to stdout, the story of a run to stderr.`
 
-// verbs makes the commands, in the order in which help lists them. One file per verb.
-var verbs = []func(*app) *cobra.Command{
-	newRunCmd,
-	newCheckCmd,
-	newFmtCmd,
-	newConvertCmd,
-	newPlanCmd,
-	newGraphCmd,
-	newLockCmd,
-	newUpdateCmd,
-	newFetchCmd,
-	newKeyCmd,
-	newCatalogCmd,
-	newDoctorCmd,
-	newSpecCmd,
-	newShellCmd,
-	newCallCmd,
-	newFunctionCmd,
-	newExecCmd,
-	newRunsCmd,
-	newRunnersCmd,
-	newWareCmd,
-	newWarehouseCmd,
-	newGCCmd,
-	newServeCmd,
-	newHelperCmd,
-	newVersionCmd,
-	newSuperviseCmd,
-	newExitCodesTopic,
+// verbs are the commands by name, in the order in which help lists them. One file per verb.
+var verbs = []struct {
+	name string
+	cmd  func(*app) *cobra.Command
+}{
+	{"run", newRunCmd},
+	{"check", newCheckCmd},
+	{"fmt", newFmtCmd},
+	{"convert", newConvertCmd},
+	{"plan", newPlanCmd},
+	{"graph", newGraphCmd},
+	{"lock", newLockCmd},
+	{"update", newUpdateCmd},
+	{"fetch", newFetchCmd},
+	{"key", newKeyCmd},
+	{"catalog", newCatalogCmd},
+	{"doctor", newDoctorCmd},
+	{"spec", newSpecCmd},
+	{"shell", newShellCmd},
+	{"call", newCallCmd},
+	{"function", newFunctionCmd},
+	{"exec", newExecCmd},
+	{"runs", newRunsCmd},
+	{"runners", newRunnersCmd},
+	{"ware", newWareCmd},
+	{"warehouse", newWarehouseCmd},
+	{"gc", newGCCmd},
+	{"serve", newServeCmd},
+	{delegate.Verb, newHelperCmd},
+	{"version", newVersionCmd},
+	{"supervise", newSuperviseCmd},
+	{"exit-codes", newExitCodesTopic},
 }
 
-func newRootCmd(a *app) *cobra.Command {
+// newRootCmd makes the command that has all others; if args begin with a verb, only that
+// one, because the flags of all take a tenth of a start that does little.
+func newRootCmd(a *app, args ...string) *cobra.Command {
 	root := &cobra.Command{
 		Use:               "kiln",
 		Short:             "Build wares from formula files",
@@ -67,8 +73,15 @@ func newRootCmd(a *app) *cobra.Command {
 	})
 	root.SuggestionsMinimumDistance = 2
 	cobra.EnableCommandSorting = false
-	for _, verb := range verbs {
-		root.AddCommand(verb(a))
+	for _, v := range verbs {
+		if len(args) > 0 && v.name == args[0] {
+			root.AddCommand(v.cmd(a))
+		}
+	}
+	if !root.HasSubCommands() {
+		for _, v := range verbs {
+			root.AddCommand(v.cmd(a))
+		}
 	}
 	hintUsage(root)
 	return root
