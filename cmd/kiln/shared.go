@@ -8,7 +8,6 @@ import (
 	"maps"
 	"os"
 	"slices"
-	"sync"
 
 	"github.com/kilnbuild/kiln/exec"
 	"github.com/kilnbuild/kiln/formula"
@@ -104,16 +103,16 @@ func openWarehouse(ctx context.Context, w config.Warehouse) (warehouse.Store, er
 	})
 }
 
-// keys returns the keys whose memos count, this person's own among them, and that one
-// as a secret key if there is one.
-func keys(c *config.Config) (trusted func() map[seal.Key]bool, own *seal.Secret, err error) {
-	all := map[seal.Key]bool{}
+// keys returns whose memos count, and this person's own key, which is trusted too; nil if
+// there is none.
+func keys(c *config.Config) (trusted func(seal.Key) bool, own *seal.Secret, err error) {
+	listed := map[seal.Key]bool{}
 	for _, text := range c.Trust {
 		key, err := seal.ParseKey(text)
 		if err != nil {
 			return nil, nil, err
 		}
-		all[key] = true
+		listed[key] = true
 	}
 	path, err := configFile(trustedKeys)
 	if err != nil {
@@ -124,7 +123,7 @@ func keys(c *config.Config) (trusted func() map[seal.Key]bool, own *seal.Secret,
 		return nil, nil, err
 	}
 	for _, t := range list {
-		all[t.Key] = true
+		listed[t.Key] = true
 	}
 	if path, err = secretPath(c); err != nil {
 		return nil, nil, err
@@ -133,12 +132,7 @@ func keys(c *config.Config) (trusted func() map[seal.Key]bool, own *seal.Secret,
 	if errors.Is(err, fs.ErrNotExist) && os.Getenv("KILN_KEY") == "" && c.Key == "" {
 		err = nil
 	}
-	return sync.OnceValue(func() map[seal.Key]bool {
-		if own != nil {
-			all[own.Public()] = true
-		}
-		return all
-	}), own, err
+	return func(key seal.Key) bool { return listed[key] || own != nil && own.Public() == key }, own, err
 }
 
 // secretPath returns where the key that signs memos lies.

@@ -42,11 +42,11 @@ type Warehouse struct {
 type Options struct {
 	Warehouses []Warehouse // in the order in which they are asked
 	Local      *warehouse.Local
-	Memos      *warehouse.Memos         // memos from elsewhere are kept here too; may be nil
-	Trusted    func() map[seal.Key]bool // whose memos count; called when there is one
-	Secret     *seal.Secret             // signs memos that are pushed; nil: none are
-	CacheDir   string                   // for parts of what is being fetched
-	Warn       func(string)             // told once of each thing that did not work; may be nil
+	Memos      *warehouse.Memos    // memos from elsewhere are kept here too; may be nil
+	Trusted    func(seal.Key) bool // whether the memos that a key has signed count
+	Secret     *seal.Secret        // signs memos that are pushed; nil: none are
+	CacheDir   string              // for parts of what is being fetched
+	Warn       func(string)        // told once of each thing that did not work; may be nil
 }
 
 // A Set is safe for concurrent use. Its nil value has no warehouses.
@@ -276,7 +276,7 @@ func (s *Set) Memo(ctx context.Context, key warehouse.StepKey) *warehouse.Memo {
 	if foreseen, ok := s.foreseen.Load(key); ok {
 		memo = foreseen.(*warehouse.Memo)
 	} else {
-		memo = s.ask(ctx, key, func(sealed []byte) (*warehouse.Memo, error) { return seal.Open(sealed, key, s.o.Trusted()) })
+		memo = s.ask(ctx, key, func(sealed []byte) (*warehouse.Memo, error) { return seal.Open(sealed, key, s.o.Trusted) })
 	}
 	if memo == nil {
 		return nil
@@ -300,7 +300,7 @@ func (s *Set) Foresee(ctx context.Context, early warehouse.StepKey) {
 	if s == nil {
 		return
 	}
-	memo := s.ask(ctx, early, func(sealed []byte) (*warehouse.Memo, error) { return seal.OpenAny(sealed, s.o.Trusted()) })
+	memo := s.ask(ctx, early, func(sealed []byte) (*warehouse.Memo, error) { return seal.OpenAny(sealed, s.o.Trusted) })
 	if memo != nil {
 		s.foreseen.Store(memo.Key, memo)
 	}

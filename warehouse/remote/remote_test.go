@@ -39,15 +39,12 @@ func newTeam(t *testing.T, secret *seal.Secret, dirs []string, change func(i int
 	if tm.memos, err = warehouse.OpenMemos(filepath.Join(t.TempDir(), "memo")); err != nil {
 		t.Fatal(err)
 	}
-	trusted := map[seal.Key]bool{}
-	o := Options{Local: tm.local, Memos: tm.memos, Secret: secret, Trusted: func() map[seal.Key]bool { return trusted }, CacheDir: t.TempDir(), Warn: func(text string) {
+	trusted := func(key seal.Key) bool { return secret != nil && key == secret.Public() }
+	o := Options{Local: tm.local, Memos: tm.memos, Secret: secret, Trusted: trusted, CacheDir: t.TempDir(), Warn: func(text string) {
 		tm.mu.Lock()
 		defer tm.mu.Unlock()
 		tm.warned = append(tm.warned, text)
 	}}
-	if secret != nil {
-		trusted[secret.Public()] = true
-	}
 	for i, dir := range dirs {
 		w := Warehouse{Name: string(rune('a' + i)), URL: "ca+file://" + dir, Read: true, Memos: true, Push: PushAll}
 		w.Open = func(ctx context.Context) (warehouse.Store, error) { return stores.Open(ctx, w.URL, stores.Options{}) }

@@ -144,8 +144,8 @@ func Peek(sealed []byte) (*warehouse.Memo, error) {
 }
 
 // Open reads the memo of a step key. The error matches ErrUntrusted if it is not what
-// a key of trusted has signed for that step key.
-func Open(sealed []byte, key warehouse.StepKey, trusted map[Key]bool) (*warehouse.Memo, error) {
+// a key that is trusted has signed for that step key.
+func Open(sealed []byte, key warehouse.StepKey, trusted func(Key) bool) (*warehouse.Memo, error) {
 	memo, err := OpenAny(sealed, trusted)
 	if err == nil && memo.Key != key {
 		return nil, untrusted("it is the memo of another step key, %s", memo.Key)
@@ -154,7 +154,7 @@ func Open(sealed []byte, key warehouse.StepKey, trusted map[Key]bool) (*warehous
 }
 
 // OpenAny is Open for whatever step key the memo names.
-func OpenAny(sealed []byte, trusted map[Key]bool) (*warehouse.Memo, error) {
+func OpenAny(sealed []byte, trusted func(Key) bool) (*warehouse.Memo, error) {
 	memo, e, err := read(sealed)
 	if err != nil {
 		return nil, untrusted("%v", err)
@@ -166,7 +166,7 @@ func OpenAny(sealed []byte, trusted map[Key]bool) (*warehouse.Memo, error) {
 	if err != nil {
 		return nil, untrusted("%v", err)
 	}
-	if !trusted[by] {
+	if !trusted(by) {
 		return nil, untrusted("it was signed by %s, whose memos are not trusted here (kiln key trust changes that)", by)
 	}
 	if !ed25519.Verify(by.bytes[:], append([]byte(context), e.Memo...), e.Signature) {

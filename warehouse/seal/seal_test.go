@@ -38,7 +38,7 @@ func TestSeal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	trusted := map[Key]bool{alice.Public(): true}
+	trusted := func(key Key) bool { return key == alice.Public() }
 	got, err := Open(sealed, memo.Key, trusted)
 	if err != nil || got.Outputs["out"] != memo.Outputs["out"] || got.Origin != "" {
 		t.Fatalf("opened %+v, %v", got, err)
