@@ -8,32 +8,19 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/kilnbuild/kiln/internal/testenv"
 )
 
-// TestDocker starts a container of the image under a real Docker Engine. Where
-// KILN_TEST_DOCKER is set, it does not skip: make test-docker.
+// TestDocker starts a container of the image under a real Docker Engine: make test-docker.
 func TestDocker(t *testing.T) {
-	skip := t.Skipf
-	if os.Getenv("KILN_TEST_DOCKER") != "" {
-		skip = t.Fatalf
-	}
-	if os.Geteuid() != 0 {
-		skip("starting dockerd needs root")
-	}
-	for _, tool := range []string{"dockerd", "docker", "unshare"} {
-		if _, err := osexec.LookPath(tool); err != nil {
-			skip("%s is not installed", tool)
-		}
-	}
+	engine := testenv.Docker(t)
 	kiln, err := filepath.Abs("../../bin/kiln")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(kiln); err != nil {
-		skip("kiln is not built: run make build")
-	}
-	if os.Getenv("KILN_TEST_DOCKER") == "" {
-		t.Skip("KILN_TEST_DOCKER is not set: run make test-docker")
+		t.Fatal("kiln is not built: run make build")
 	}
 	d := t.TempDir()
 	env := []string{"KILN_DATA_HOME=" + d + "/data", "KILN_CACHE_HOME=" + d + "/cache", "KILN_CONFIG_HOME=" + d + "/config"}
@@ -49,7 +36,7 @@ func TestDocker(t *testing.T) {
 	if first != again {
 		t.Errorf("first %s, then %s", first, again)
 	}
-	out := run(t, nil, "testdata/dockerd.sh", d+"/dockerd.log", "sh", "-c", `
+	out := run(t, nil, engine[0], engine[1], engine[2], "sh", "-c", `
 		docker load -q -i "$0/hello.tar" &&
 		docker run --rm --network none hello:1 &&
 		docker run --rm --network none --entrypoint sh hello:1 -c 'id -u; id -g; pwd; echo $GREETED; echo ok | tr a-z A-Z; ls -ld /srv/hello | cut -c1-10' &&

@@ -200,45 +200,13 @@ func TestSuite(t *testing.T) {
 }
 
 // TestDocker runs the tests beside a real Docker Engine: make test-docker.
-func TestDocker(t *testing.T) {
-	skip := t.Skipf
-	if os.Getenv("KILN_TEST_DOCKER") != "" {
-		skip = t.Fatalf
-	}
-	if os.Geteuid() != 0 {
-		skip("starting dockerd needs root")
-	}
-	for _, tool := range []string{"dockerd", "docker", "unshare"} {
-		if _, err := osexec.LookPath(tool); err != nil {
-			skip("%s is not installed", tool)
-		}
-	}
-	if os.Getenv("KILN_TEST_DOCKER") == "" {
-		t.Skip("KILN_TEST_DOCKER is not set: run make test-docker")
-	}
-	beside(t, "docker", "../../examples/image/testdata/dockerd.sh", t.TempDir()+"/dockerd.log")
-}
+func TestDocker(t *testing.T) { beside(t, "docker", testenv.Docker(t)) }
 
 // TestPodman runs the tests beside podman, as whoever runs them: make test-podman.
-func TestPodman(t *testing.T) {
-	if os.Getenv("KILN_TEST_PODMAN") == "" && !testenv.Required("podman") {
-		t.Skip("KILN_TEST_PODMAN is not set: run make test-podman")
-	}
-	for _, tool := range []string{"podman", "runc", "conmon"} {
-		if _, err := osexec.LookPath(tool); err != nil {
-			t.Fatalf("%s is not installed: apt-get install podman runc", tool)
-		}
-	}
-	dir, err := os.MkdirTemp("", "podman-test-") // whose path is short enough for a socket's
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	beside(t, "podman", "testdata/podman.sh", dir+"/podman.log")
-}
+func TestPodman(t *testing.T) { beside(t, "podman", testenv.Podman(t)) }
 
-// beside runs the other tests again in a process that a command starts beside an engine.
-func beside(t *testing.T, name string, command ...string) {
+// beside runs the other tests again in a process that prefix starts beside an engine.
+func beside(t *testing.T, name string, prefix []string) {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
@@ -248,8 +216,8 @@ func beside(t *testing.T, name string, command ...string) {
 	if err := testenv.BuildKiln(helper); err != nil {
 		t.Fatal(err)
 	}
-	args := append(command[1:], self, "-test.v", "-test.run="+runsBeside, "-test.timeout=15m")
-	cmd := osexec.CommandContext(t.Context(), command[0], args...)
+	args := append(prefix[1:], self, "-test.v", "-test.run="+runsBeside, "-test.timeout=15m")
+	cmd := osexec.CommandContext(t.Context(), prefix[0], args...)
 	cmd.Env = append(os.Environ(), envUnder+"="+name, envHelper+"="+helper)
 	out, err := cmd.CombinedOutput()
 	t.Logf("%s", out)

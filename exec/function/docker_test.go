@@ -51,47 +51,16 @@ func (f *fixture) images() Images {
 	return i
 }
 
-// TestDocker runs tests of containers again, in those of a real Docker Engine. Where
-// KILN_TEST_DOCKER is set, it does not skip: make test-docker.
-func TestDocker(t *testing.T) {
-	skip := t.Skipf
-	if os.Getenv("KILN_TEST_DOCKER") != "" {
-		skip = t.Fatalf
-	}
-	if os.Geteuid() != 0 {
-		skip("starting dockerd needs root")
-	}
-	for _, tool := range []string{"dockerd", "docker", "unshare"} {
-		if _, err := osexec.LookPath(tool); err != nil {
-			skip("%s is not installed", tool)
-		}
-	}
-	if os.Getenv("KILN_TEST_DOCKER") == "" {
-		t.Skip("KILN_TEST_DOCKER is not set: run make test-docker")
-	}
-	beside(t, "docker", "../../examples/image/testdata/dockerd.sh", t.TempDir()+"/dockerd.log")
-}
+// TestDocker runs tests of containers again, in those of a real Docker Engine: make
+// test-docker.
+func TestDocker(t *testing.T) { beside(t, "docker", testenv.Docker(t)) }
 
 // TestPodman does the same under podman, as whoever we are: make test-podman.
-func TestPodman(t *testing.T) {
-	if os.Getenv("KILN_TEST_PODMAN") == "" && !testenv.Required("podman") {
-		t.Skip("KILN_TEST_PODMAN is not set: run make test-podman")
-	}
-	for _, tool := range []string{"podman", "runc", "conmon"} {
-		if _, err := osexec.LookPath(tool); err != nil {
-			t.Fatalf("%s is not installed: apt-get install podman runc", tool)
-		}
-	}
-	dir, err := os.MkdirTemp("", "podman-test-") // whose path is short enough for a socket's
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	beside(t, "podman", "../docker/testdata/podman.sh", dir+"/podman.log")
-}
+func TestPodman(t *testing.T) { beside(t, "podman", testenv.Podman(t)) }
 
-// beside runs the tests of containers beside an engine that a script starts.
-func beside(t *testing.T, engine, script, log string) {
+// beside runs the tests of containers in a process that prefix starts beside an engine.
+func beside(t *testing.T, engine string, prefix []string) {
+	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -101,7 +70,8 @@ func beside(t *testing.T, engine, script, log string) {
 		"TestMemory", "TestPIDs", "TestWarmCallsShareNothing", "TestReuse", "TestReuseRecyclesByMemory", "TestReuseOnlyOfWhatIsWell", "TestManyAtOnce",
 		"TestWaitingForASlotCanBeCancelled", "TestLargeAndExactInput", "TestImage",
 	}
-	cmd := osexec.CommandContext(t.Context(), script, log, self, "-test.v", "-test.run=^("+strings.Join(tests, "|")+")$")
+	args := append(prefix[1:], self, "-test.v", "-test.run=^("+strings.Join(tests, "|")+")$")
+	cmd := osexec.CommandContext(t.Context(), prefix[0], args...)
 	cmd.Env = append(os.Environ(), "KILN_TEST_UNDER_DOCKER="+engine, "KILN_TEST_REAL=1")
 	out, err := cmd.CombinedOutput()
 	t.Logf("%s", out)

@@ -214,7 +214,7 @@ func (h *helper) classify(ctx context.Context, status unix.WaitStatus, oom bool)
 	} else if code := status.ExitStatus(); code != 0 || context.Cause(ctx) == nil {
 		r.ExitCode = &code
 	}
-	if entry := h.lastEntry(); entry >= 0 && (r.Signal > 0 || r.ExitCode == nil || *r.ExitCode != 0) {
+	if entry := bundle.ScriptPosition(h.script, len(h.Spec.Script)); entry >= 0 && (r.Signal > 0 || r.ExitCode == nil || *r.ExitCode != 0) {
 		r.Entry = &entry
 	}
 	switch err := context.Cause(ctx); {
@@ -228,25 +228,6 @@ func (h *helper) classify(ctx context.Context, status unix.WaitStatus, oom bool)
 		return fail(exec.ReasonExit, fmt.Errorf("exit code %d", *r.ExitCode))
 	}
 	return nil
-}
-
-// lastEntry returns the index of the entry the script was at, or -1.
-func (h *helper) lastEntry() int {
-	if len(h.Spec.Script) == 0 {
-		return -1
-	}
-	f, err := os.OpenFile(filepath.Join(h.script, "at"), unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return -1
-	}
-	defer f.Close()
-	var text [16]byte
-	n, _ := f.Read(text[:])
-	entry, err := strconv.Atoi(strings.TrimSpace(string(text[:n])))
-	if err != nil || entry < 0 || entry >= len(h.Spec.Script) {
-		return -1
-	}
-	return entry
 }
 
 // cause returns what a system call said, without the path that everybody knows.

@@ -1,7 +1,7 @@
 #!/bin/sh
 # dockerd.sh LOG COMMAND...: runs a command with a Docker Engine of its own, in mount, network and
 # pid namespaces of its own, so that nothing of it stays. As root.
-[ "$KILN_INNER" ] || KILN_INNER=1 exec unshare --mount --net --pid --fork --kill-child --mount-proc "$0" "$@"
+[ "$KILN_INNER" ] || KILN_INNER=1 exec unshare --mount --net --pid --fork --kill-child --mount-proc sh "$0" "$@"
 set -e
 log=$1
 shift
