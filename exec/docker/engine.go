@@ -68,6 +68,10 @@ func dial(ctx context.Context, host, name string) (*engine, error) {
 
 // unreachable says why an engine did not answer, and what to do.
 func unreachable(at place, err error) error {
+	var refused *net.OpError
+	if errors.As(err, &refused) {
+		err = refused.Err // what is around it names the place again
+	}
 	hint := "is it running? (systemctl status docker)"
 	switch {
 	case errors.Is(err, syscall.EACCES) || errdefs.IsPermissionDenied(err):
@@ -75,7 +79,11 @@ func unreachable(at place, err error) error {
 	case at.podman:
 		hint = "start it: systemctl --user start podman.socket"
 	case at.fallback:
-		hint = "none of the places where one is expected has an engine: start one, or set DOCKER_HOST"
+		var at []string
+		for _, p := range usual() {
+			at = append(at, strings.TrimPrefix(p.host, "unix://"))
+		}
+		return fmt.Errorf("there is no engine at %s: start one, set DOCKER_HOST, or name one in the block runner \"docker\" of config.hcl", strings.Join(at, ", "))
 	}
 	return fmt.Errorf("the engine at %s does not answer: %w: %s", at.host, err, hint)
 }

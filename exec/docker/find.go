@@ -48,12 +48,22 @@ func find(host, name string) (place, error) {
 	if name != "" && name != "default" {
 		return fromContext(dir, name)
 	}
-	for _, p := range []place{{host: client.DefaultDockerHost}, {host: userSocket("docker.sock")}, {host: userSocket("podman/podman.sock"), podman: true}, {host: "unix:///run/podman/podman.sock", podman: true}} {
+	for _, p := range usual() {
 		if f, err := os.Stat(strings.TrimPrefix(p.host, "unix://")); err == nil && f.Mode()&fs.ModeSocket != 0 && unix.Access(strings.TrimPrefix(p.host, "unix://"), unix.W_OK) == nil {
 			return p, nil
 		}
 	}
 	return place{host: client.DefaultDockerHost, fallback: true}, nil
+}
+
+// usual are the places where engines are, the first first.
+func usual() []place {
+	return []place{
+		{host: client.DefaultDockerHost},
+		{host: userSocket("docker.sock")},
+		{host: userSocket("podman/podman.sock"), podman: true},
+		{host: "unix:///run/podman/podman.sock", podman: true},
+	}
 }
 
 // userSocket is the address of a socket in this user's runtime directory.
