@@ -8,7 +8,9 @@
 #     for what one of them costs beyond a run of one step
 #   steps.sh KILN shared [STEPS] [busybox|toolbox]
 #     a chain that kiln serve remembers, in new directories, and in turn with that the same
-#     chain where nothing has changed; also their ratio, the median of 15 pairs
+#     chain where nothing has changed; also their ratio, the median of 15 pairs. On ext4,
+#     where much was deleted within the last half minute, making files takes several times as
+#     long: TMPDIR=/dev/shm leaves that out
 # The steps run BusyBox's shell (Debian: busybox-static), as the peers' do, or the toolbox's.
 set -euo pipefail
 kiln=$(realpath "$1") shape=$2 steps=${3:-50} shell=${4:-busybox}
