@@ -5,8 +5,13 @@
 // codes; no compression of messages, no name resolution, no balancing, no reflection.
 // google.golang.org/grpc would do the same, but linking it makes each start of kiln
 // 1.2 to 1.6 ms slower (0.5 ms of that in package initialisation) and kiln 6 MB larger,
-// also where no server is spoken to. The protocol is specified in doc/PROTOCOL-HTTP2.md
-// of github.com/grpc/grpc.
+// also where no server is spoken to. connectrpc.com/connect 1.21 with these messages as its
+// codec was measured too: 0.15 to 0.35 ms of initialisation, nearly all of it protobuf's, which
+// it needs whatever the codec; 5.0 MB and 34 packages more; 629 allocations a call that asks
+// for 100 digests in place of 585; and 36 MB allocated to write 16 MiB in pieces in place of
+// 18, since it copies each message once more. A third of this package, fields.go, would stay,
+// and so would what ends calls that stand still. The protocol is specified in
+// doc/PROTOCOL-HTTP2.md of github.com/grpc/grpc.
 package grpc
 
 import (
