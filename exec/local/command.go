@@ -170,7 +170,7 @@ func (c *command) run(ctx context.Context) exec.End {
 	}
 	gone := make(chan struct{})
 	noted := make(chan error, 1)
-	go func() { noted <- c.note(process.Pid) }() // beside the command: it may take a slow disk's time
+	go func() { noted <- c.note(process.Pid, gone) }() // beside the command: it may take a slow disk's time
 	stop := context.AfterFunc(ctx, func() { c.end(process.Pid, gone) })
 	if c.Alone {
 		reapOthers(process.Pid)
@@ -189,13 +189,19 @@ func (c *command) run(ctx context.Context) exec.End {
 	return c.endOf(state, began, took)
 }
 
-// note tells the caller that the command runs; if that fails, it kills the command.
-func (c *command) note(pid int) error {
+// note tells the caller that the command runs; if that fails, it kills the command, unless
+// that is gone.
+func (c *command) note(pid int, gone <-chan struct{}) error {
 	if c.Started == nil {
 		return nil
 	}
 	err := c.Started(pid)
-	if err != nil {
+	if err == nil {
+		return nil
+	}
+	select {
+	case <-gone:
+	default:
 		c.signal(pid, unix.SIGKILL)
 	}
 	return err
