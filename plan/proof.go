@@ -48,6 +48,7 @@ func (src *sources) proven(s *source) (bool, error) {
 	if err != nil {
 		return false, nil
 	}
+	src.o.Warehouse.Touch(id) // or it would be collected as unused, whatever uses the ware
 	if rec.Tree != s.id {
 		return true, mismatchError{fmt.Errorf("the lock file names %s, and what it pins has given %s here", s.id, rec.Tree)}
 	}

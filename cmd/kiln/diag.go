@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
+	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/kilnbuild/kiln/internal/lazyregexp"
@@ -121,14 +121,21 @@ func (a *app) printError(err error) {
 	}
 }
 
+// isKept reports whether a path is where kiln keeps things.
+func isKept(path string) bool {
+	data, dataErr := homePath("KILN_DATA_HOME", "XDG_DATA_HOME", ".local/share")
+	cache, cacheErr := homePath("KILN_CACHE_HOME", "XDG_CACHE_HOME", ".cache")
+	return dataErr == nil && strings.HasPrefix(path, data+"/") || cacheErr == nil && strings.HasPrefix(path, cache+"/")
+}
+
 // isFull reports whether err, or what a diagnostic was made of, is that there is no room.
 func isFull(err error) bool {
 	var diags *diagError
 	if errors.As(err, &diags) {
 		return isFull(plan.Cause(diags.diags))
 	}
-	if at, ok := errors.AsType[*fs.PathError](err); ok && at.Path == os.Stdout.Name() {
-		return false // which is not where kiln keeps anything
+	if at, ok := errors.AsType[*fs.PathError](err); ok && !isKept(at.Path) {
+		return false // gc makes no room there
 	}
 	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)
 }

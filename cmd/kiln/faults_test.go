@@ -222,7 +222,7 @@ func TestFullDisk(t *testing.T) {
 	if cmd.ProcessState == nil || cmd.ProcessState.ExitCode() == 77 {
 		t.Skipf("cannot mount a small file system: %v %s", err, stderr)
 	}
-	if err != nil || stdout.String() != want || !strings.Contains(stderr.String(), "no space left on device") {
+	if err != nil || stdout.String() != want || !strings.Contains(stderr.String(), "no space left on device") || !strings.Contains(stderr.String(), "kiln gc --max-size makes room") {
 		t.Errorf("%v: got %s, want %s\n%s", err, stdout, want, stderr)
 	}
 }

@@ -15,9 +15,14 @@ import (
 // it needs into the warehouse, and holds them and those that remembered steps have made
 // for others, so that no collector takes them from under the run. What one has taken
 // before it was held is brought or made again.
-func (a *app) ready(ctx context.Context, s *session, f *runFlags, targets []string, exports []export) ([]plan.Explanation, error) {
+func (a *app) ready(ctx context.Context, s *session, f *runFlags, targets []string, exports []export, tale *story) ([]plan.Explanation, error) {
 	for try := 1; ; try++ {
+		end := func() {}
+		if s.shared.Any() {
+			end = tale.asking()
+		}
 		explained, err := s.explain(ctx, targets, f.force)
+		end()
 		if err != nil {
 			return nil, err
 		}

@@ -208,7 +208,7 @@ func (a *app) runRound(ctx context.Context, s *session, f *runFlags, targets []s
 // runOnce runs what is not remembered of steps, which targets name.
 func (a *app) runOnce(ctx context.Context, s *session, f *runFlags, steps []*plan.Step, targets []string, exports []export, tale *story,
 	earlier map[warehouse.StepKey]map[string]warehouse.WareID) (exec.Result, error) {
-	explained, err := a.ready(ctx, s, f, targets, exports)
+	explained, err := a.ready(ctx, s, f, targets, exports, tale)
 	if err != nil {
 		return exec.Result{}, err
 	}

@@ -225,6 +225,19 @@ func (s *story) pushing(left int) {
 	}
 }
 
+// asking tells that other warehouses are asked what they remember, until end is called.
+func (s *story) asking() (end func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	act := &activity{name: "other warehouses", doing: "asking", since: s.clock()}
+	s.active = append(s.active, act)
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.drop(act)
+	}
+}
+
 // again tells that steps whose results cannot be had are run after all.
 func (s *story) again(r exec.Result) {
 	s.mu.Lock()
