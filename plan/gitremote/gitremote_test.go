@@ -89,6 +89,13 @@ func newServer(t testing.TB) *server {
 	return s
 }
 
+// answer has change see what is asked from now on; it reports whether it answered.
+func (s *server) answer(change func(http.ResponseWriter, *http.Request) bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.change = change
+}
+
 type countWriter struct {
 	http.ResponseWriter
 	n int64
@@ -389,15 +396,16 @@ func TestBadServers(t *testing.T) {
 		"cut":         {answer("result", pkt("packfile")+"00ff\x01PACK"), "ended the connection", true},
 	} {
 		s.mu.Lock()
-		s.change = x.change
+		s.answer(x.change)
 		s.mu.Unlock()
 		ref := "main"
 		if strings.Contains(name, "pack") || name == "bad band" || name == "cut" || name == "server says" {
 			ref = strings.Repeat("12", 20)
 		} else if name == "empty" {
-			ref, s.change = "", func(w http.ResponseWriter, r *http.Request) bool {
+			ref = ""
+			s.answer(func(w http.ResponseWriter, r *http.Request) bool {
 				return answer("advertisement", v2)(w, r) || answer("result", "0000")(w, r)
-			}
+			})
 		}
 		_, err := open(t, s.url+"/r", ref, options(t))
 		var passing *TemporaryError
@@ -410,7 +418,7 @@ func TestBadServers(t *testing.T) {
 func TestStalledServer(t *testing.T) {
 	s := newServer(t)
 	s.repo(t, "r")
-	s.change = func(w http.ResponseWriter, r *http.Request) bool {
+	s.answer(func(w http.ResponseWriter, r *http.Request) bool {
 		if r.Method == http.MethodPost {
 			w.Header().Set("Content-Type", "application/x-git-upload-pack-result")
 			io.WriteString(w, pkt("packfile"))
@@ -419,7 +427,7 @@ func TestStalledServer(t *testing.T) {
 			return true
 		}
 		return false
-	}
+	})
 	o := options(t)
 	o.Stall = 50 * time.Millisecond
 	_, err := open(t, s.url+"/r", strings.Repeat("12", 20), o)
@@ -428,11 +436,11 @@ func TestStalledServer(t *testing.T) {
 		t.Errorf("a server that stalls: %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	s.change = func(w http.ResponseWriter, r *http.Request) bool {
+	s.answer(func(w http.ResponseWriter, r *http.Request) bool {
 		cancel()
 		<-r.Context().Done()
 		return true
-	}
+	})
 	if _, _, err := Open(ctx, s.url+"/r", "main", options(t)); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
@@ -441,14 +449,14 @@ func TestStalledServer(t *testing.T) {
 func TestCredentials(t *testing.T) {
 	s := newServer(t)
 	s.repo(t, "r")
-	s.change = func(w http.ResponseWriter, r *http.Request) bool {
+	s.answer(func(w http.ResponseWriter, r *http.Request) bool {
 		if name, password, _ := r.BasicAuth(); name != "me" || password != "secret" {
 			w.Header().Set("WWW-Authenticate", "Basic realm=x")
 			w.WriteHeader(http.StatusUnauthorized)
 			return true
 		}
 		return false
-	}
+	})
 	home := t.TempDir()
 	t.Setenv("HOME", home)
 	t.Setenv("NETRC", "")
@@ -478,10 +486,10 @@ func TestRedirects(t *testing.T) {
 		http.Redirect(w, r, s.url+"/r"+strings.TrimPrefix(r.URL.Path, "/old")+"?"+r.URL.RawQuery, http.StatusMovedPermanently)
 	}))
 	defer elsewhere.Close()
-	s.change = func(_ http.ResponseWriter, r *http.Request) bool {
+	s.answer(func(_ http.ResponseWriter, r *http.Request) bool {
 		told += r.Header.Get("Authorization")
 		return false
-	}
+	})
 	url := strings.Replace(strings.Replace(elsewhere.URL, "127.0.0.1", "localhost", 1), "//", "//me:secret@", 1)
 	must(t, second(open(t, url+"/old", "v1", options(t))))
 	if told != "" {
