@@ -139,7 +139,10 @@ func open(r io.Reader) (io.Reader, func(), error) {
 		}
 		return in, func() {}, nil
 	}
-	tar, stop := ahead(z)
+	tar, stop := z, func() {}
+	if _, does := z.(*zstd.Decoder); !does { // that reads ahead itself
+		tar, stop = ahead(z)
+	}
 	inner := bufio.NewReaderSize(tar, 1<<10)
 	_, err = inner.Peek(1)
 	if err == nil || errors.Is(err, io.EOF) {
