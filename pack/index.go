@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/kilnbuild/kiln/warehouse"
@@ -22,9 +23,7 @@ type Index struct {
 
 	refreshing sync.Mutex
 	mu         sync.RWMutex
-	number     map[warehouse.WareID]int32
-	wares      []warehouse.WareID
-	refs       map[indexKey]int32 // in wares
+	where      *whereabouts
 
 	openMu sync.Mutex
 	open   []*indexed // used last at the end
@@ -32,6 +31,17 @@ type Index struct {
 
 // indexKey is the first half of a SHA-256: what is found is compared to all of it.
 type indexKey [16]byte
+
+// whereabouts say which wares have what.
+type whereabouts struct {
+	number map[warehouse.WareID]int32
+	wares  []warehouse.WareID
+	refs   map[indexKey]int32 // in wares
+}
+
+func newWhereabouts() *whereabouts {
+	return &whereabouts{number: map[warehouse.WareID]int32{}, refs: map[indexKey]int32{}}
+}
 
 // indexed is a ware in which something was looked up.
 type indexed struct {
@@ -53,13 +63,7 @@ func NewIndex(l *warehouse.Local, max int) *Index {
 	if max == 0 {
 		max = defaultIndex
 	}
-	x := &Index{l: l, max: max}
-	x.reset()
-	return x
-}
-
-func (x *Index) reset() {
-	x.number, x.wares, x.refs = map[warehouse.WareID]int32{}, nil, map[indexKey]int32{}
+	return &Index{l: l, max: max, where: newWhereabouts()}
 }
 
 // Refresh takes up wares that have come since the last time, and forgets those that
@@ -72,52 +76,52 @@ func (x *Index) Refresh(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("index the warehouse: %w", err)
 	}
-	x.forget(ids)
+	to := x.where
+	if to.anyGone(ids) {
+		// What that ware held may be in another one too, of which nothing is known.
+		// Until all is indexed anew, what is asked for is found by what was known.
+		to = newWhereabouts()
+	}
 	for _, id := range ids {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		x.mu.RLock()
-		_, known := x.number[id]
-		full := len(x.refs) >= x.max
-		x.mu.RUnlock()
-		if full {
-			return nil
+		if len(to.refs) >= x.max {
+			break
 		}
-		if !known {
-			x.add(id)
+		if _, known := to.number[id]; known {
+			continue
+		}
+		keys := indexKeys(x.l, id)
+		if to == x.where {
+			x.mu.Lock()
+		}
+		to.add(id, keys, x.max)
+		if to == x.where {
+			x.mu.Unlock()
 		}
 	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.where = to
 	return nil
 }
 
-// forget begins anew if a ware is gone: what it held may be in another one too, of
-// which nothing is known.
-func (x *Index) forget(ids []warehouse.WareID) {
+// anyGone reports whether one of the wares is none of ids.
+func (w *whereabouts) anyGone(ids []warehouse.WareID) bool {
 	there := make(map[warehouse.WareID]bool, len(ids))
 	for _, id := range ids {
 		there[id] = true
 	}
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	for _, id := range x.wares {
-		if !there[id] {
-			x.reset()
-			return
-		}
-	}
+	return slices.ContainsFunc(w.wares, func(id warehouse.WareID) bool { return !there[id] })
 }
 
-// add indexes a ware.
-func (x *Index) add(id warehouse.WareID) {
-	keys := indexKeys(x.l, id)
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	n := int32(len(x.wares))
-	x.number[id], x.wares = n, append(x.wares, id)
+func (w *whereabouts) add(id warehouse.WareID, keys []indexKey, max int) {
+	n := int32(len(w.wares))
+	w.number[id], w.wares = n, append(w.wares, id)
 	for _, k := range keys {
-		if _, known := x.refs[k]; !known && len(x.refs) < x.max {
-			x.refs[k] = n
+		if _, known := w.refs[k]; !known && len(w.refs) < max {
+			w.refs[k] = n
 		}
 	}
 }
@@ -174,9 +178,9 @@ func (x *Index) Where(hash string) (id warehouse.WareID, ok bool) {
 	}
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	n, ok := x.refs[k]
+	n, ok := x.where.refs[k]
 	if ok {
-		id = x.wares[n]
+		id = x.where.wares[n]
 	}
 	return id, ok
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 
 	"github.com/kilnbuild/kiln/warehouse"
@@ -171,9 +172,49 @@ func TestIndex(t *testing.T) {
 	}
 	small := NewIndex(l, 2)
 	must(t, small.Refresh(ctx))
-	if n := len(small.refs); n != 2 {
+	if n := len(small.where.refs); n != 2 {
 		t.Errorf("%d entries, want 2", n)
 	}
+}
+
+// TestIndexBeside: what stays is found all the time, while other wares come and go.
+func TestIndexBeside(t *testing.T) {
+	l := openLocal(t)
+	put := func(content string) warehouse.Record {
+		dir := t.TempDir()
+		must(t, os.WriteFile(filepath.Join(dir, "f"), []byte(content), 0o644))
+		rec, err := Ingest(t.Context(), l, dir, Options{})
+		must(t, err)
+		return rec
+	}
+	for i := range 50 {
+		put(fmt.Sprint("stays ", i))
+	}
+	x := NewIndex(l, 0)
+	must(t, x.Refresh(t.Context()))
+	over := make(chan struct{})
+	var asking sync.WaitGroup
+	asking.Go(func() {
+		for i := 0; ; i = (i + 1) % 50 {
+			select {
+			case <-over:
+				return
+			default:
+			}
+			if sum := sha256.Sum256(fmt.Append(nil, "stays ", i)); !x.Has(hex.EncodeToString(sum[:])) {
+				t.Errorf("ware %d is not found while another goes", i)
+				return
+			}
+		}
+	})
+	for i := range 20 {
+		rec := put(fmt.Sprint("goes ", i))
+		must(t, x.Refresh(t.Context()))
+		must(t, l.Remove(rec.ID))
+		must(t, x.Refresh(t.Context()))
+	}
+	close(over)
+	asking.Wait()
 }
 
 func mustDigest(t *testing.T, id warehouse.WareID) digest {

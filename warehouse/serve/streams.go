@@ -132,7 +132,7 @@ func (s *Server) takeContent(in *incoming, name remote.Resource) error {
 	if err != nil {
 		return err
 	}
-	w, over := s.uploads.begin(in.first.Resource, in.call.Interrupt)
+	w, over := s.uploads.begin(in.first.Resource, in.first.Offset, in.call.Interrupt)
 	defer over()
 	if w != nil && w.Written() != in.first.Offset {
 		w.Abort()

@@ -32,10 +32,13 @@ const (
 	uploadsKept = 10 * time.Minute // how long each is
 )
 
-// begin begins an upload, or goes on with one that ended early: then w is not nil. The
-// caller calls over when it has ended, and has put what is to be kept.
-func (u *uploads) begin(resource string, interrupt func()) (w *keep.Writer, over func()) {
-	u.interrupt(resource)
+// begin begins an upload at offset, or goes on with one that ended early: then w is not
+// nil. Who begins at 0 goes on with nothing, and two may do so at once. The caller calls
+// over when it has ended, and has put what is to be kept.
+func (u *uploads) begin(resource string, offset int64, interrupt func()) (w *keep.Writer, over func()) {
+	if offset > 0 {
+		u.interrupt(resource)
+	}
 	a := &arriving{interrupt, make(chan struct{})}
 	u.mu.Lock()
 	if u.underway == nil {
