@@ -30,7 +30,8 @@ type carrier struct {
 	err    error         // why it has ended although the run has not; read after done
 
 	log   *logCopy
-	seen  bool // the Job has been there
+	seen  bool     // the Job has been there
+	pod   *api.Pod // as it was last; nil: none
 	began time.Time
 	why   ending    // why it is being ended; zero: it is not
 	bad   time.Time // since when it is as it cannot stay; zero: it is not
@@ -154,6 +155,9 @@ func (k *carrier) step(ctx context.Context) (ended bool, err error) {
 		}
 	}
 	k.seen = k.seen || v.job != nil
+	if err := k.recall(ctx, &v); err != nil {
+		return false, err
+	}
 	s := observe(k.run.ID, v)
 	if k.why.RunStatus != "" {
 		return k.ending(ctx, v, s)
@@ -188,6 +192,25 @@ func (k *carrier) ask(ctx context.Context, v view) (view, error) {
 	}
 	v.job = &j
 	return v, nil
+}
+
+// recall asks, once, for a pod that the watch tells of no more: it has succeeded at the same moment
+// as its container, or is gone.
+func (k *carrier) recall(ctx context.Context, v *view) error {
+	was := k.pod
+	if v.pod != nil || was == nil || v.job == nil {
+		k.pod = v.pod
+		return nil
+	}
+	var p api.Pod
+	err := k.c.Get(ctx, k.handle.pods()+"/"+was.Metadata.Name, nil, &p)
+	if err != nil && !api.Is(err, http.StatusNotFound) {
+		return err
+	}
+	if k.pod = nil; p.Metadata.UID == was.Metadata.UID {
+		v.pod = &p
+	}
+	return nil
 }
 
 // lapse makes a failure of what ought to have passed by now.
@@ -243,7 +266,11 @@ func (k *carrier) wanted(s state) ending {
 	case limit > 0 && time.Since(k.run.Created) > limit:
 		why := ending{exec.RunFailed, exec.ReasonTimeout, fmt.Sprintf("its time, %s, was up", limit)}
 		if s.RunStatus == exec.RunPending {
-			why.message += fmt.Sprintf(" while it was pending: %s %s", s.reason, s.message)
+			why.message += " while it was pending: "
+			if s.reason != "" {
+				why.message += string(s.reason) + ": "
+			}
+			why.message += s.message
 		}
 		return why
 	}

@@ -28,6 +28,7 @@ type gate struct {
 	answer func(line []byte) []byte // changes what the server says; nil: it is passed on as it comes
 
 	mu   sync.Mutex
+	seen map[string]int // calls, by what they are
 	told func(call)
 }
 
@@ -55,8 +56,7 @@ func newGate(t *testing.T) *gate {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := &gate{kubeconfig: filepath.Join(t.TempDir(), "kubeconfig")}
-	seen := map[string]int{}
+	g := &gate{kubeconfig: filepath.Join(t.TempDir(), "kubeconfig"), seen: map[string]int{}}
 	proxy := &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(base)
@@ -72,8 +72,8 @@ func newGate(t *testing.T) *gate {
 		g.sent.Add(max(0, r.ContentLength))
 		c := call{what: r.Method + " " + collection(r.URL.Path)}
 		g.mu.Lock()
-		seen[c.what]++
-		c.nth = seen[c.what]
+		g.seen[c.what]++
+		c.nth = g.seen[c.what]
 		g.mu.Unlock()
 		g.tell(c)
 		proxy.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), call{}, c)))

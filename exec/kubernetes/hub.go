@@ -37,7 +37,7 @@ func newHub(ctx context.Context, c *api.Client, namespace string, queued bool, s
 	h.stop, h.stray = stop, stray
 	at := handle{Namespace: namespace}
 	go h.follow(func() error { return api.Follow(ctx, c, at.jobs(), ours, jobSink{h}) })
-	go h.follow(func() error { return api.Follow(ctx, c, at.pods(), ours, podSink{h}) })
+	go h.follow(func() error { return api.Follow(ctx, c, at.pods(), alive, podSink{h}) })
 	if queued {
 		go h.follow(func() error { return api.Follow(ctx, c, at.workloads(), nil, workloadSink{h}) })
 	}
@@ -63,8 +63,12 @@ func listHub(ctx context.Context, c *api.Client, namespace string, queued bool) 
 	return h, api.List(ctx, c, at.workloads(), nil, workloadSink{h})
 }
 
-// ours is what a list of kiln's own objects is asked for with.
-var ours = url.Values{"labelSelector": {runLabel}}
+// ours is what a list of kiln's own objects is asked for with. alive leaves out pods that have
+// succeeded: those change as often again, of which nothing matters, while they are deleted.
+var (
+	ours  = url.Values{"labelSelector": {runLabel}}
+	alive = url.Values{"labelSelector": {runLabel}, "fieldSelector": {"status.phase!=Succeeded"}}
+)
 
 // follow ends all watches when one has: who has a part of the news has none.
 func (h *hub) follow(follow func() error) {

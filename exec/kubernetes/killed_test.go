@@ -75,24 +75,21 @@ func newDag(t *testing.T, queue string) *dag {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { warehouse.RemoveTree(d.tally) })
-	d.write(d.dir+"/kiln.hcl", strings.ReplaceAll(dagFormula, "TALLY", d.tally))
+	write(d.T, d.dir+"/kiln.hcl", strings.ReplaceAll(dagFormula, "TALLY", d.tally))
 	d.configure(`queue  = "builds"`, fmt.Sprintf("queue  = %q", queue))
 	admin(d.T, strings.ReplaceAll(dagQueue, "QUEUE", queue), "apply", "-f", "-")
 	return d
 }
 
-func (d *dag) write(path, text string) {
-	d.Helper()
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		d.Fatal(err)
-	}
-	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-		d.Fatal(err)
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o644)); err != nil {
+		t.Fatal(err)
 	}
 }
 
 // open lets steps go on that have said that they run.
-func (d *dag) open() { d.write(d.tally+"/go", "") }
+func (d *dag) open() { write(d.T, d.tally+"/go", "") }
 
 // ran is how often each step was begun.
 func (d *dag) ran() map[string]int {

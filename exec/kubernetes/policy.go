@@ -19,9 +19,9 @@ func (r *Runner) policy(ctx context.Context, c *api.Client) (bool, error) {
 	if r.NoPolicy {
 		return false, nil
 	}
-	r.mu.Lock()
+	r.policyMu.Lock() // one asks, the others wait
+	defer r.policyMu.Unlock()
 	holds, known := r.policies[c.Namespace]
-	r.mu.Unlock()
 	if known {
 		return holds, nil
 	}
@@ -36,9 +36,7 @@ func (r *Runner) policy(ctx context.Context, c *api.Client) (bool, error) {
 	case !api.Is(err, http.StatusForbidden):
 		return false, fmt.Errorf("write network policy: %w", err)
 	}
-	r.mu.Lock()
 	r.policies[c.Namespace] = holds
-	r.mu.Unlock()
 	return holds, nil
 }
 

@@ -25,10 +25,12 @@ type Runner struct {
 	client   *api.Client
 	hubs     map[string]*hub     // by namespace
 	carriers map[string]*carrier // by run
-	policies map[string]bool     // by namespace: offline runs have a policy there
 	store    warehouse.Store     // the warehouse, from here
 	pushed   map[string]*push    // images, by what they are of
 	all      sync.WaitGroup
+
+	policyMu sync.Mutex
+	policies map[string]bool // by namespace: offline runs have a policy there
 }
 
 var _ exec.Runner = (*Runner)(nil)
