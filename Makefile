@@ -109,7 +109,7 @@ test-cluster: build cluster
 in-cluster:
 	bin/cluster/cluster -apply examples/cluster \
 		-kueue-config "$$(cd exec/kubernetes/cluster && go list -m -f '{{.Dir}}' sigs.k8s.io/kueue)/config" \
-		sh -c 'cd exec/kubernetes && KILN_TEST_REQUIRE=kubernetes ../../bin/cluster/kubernetes.test -test.timeout=30m -test.run "$(CLUSTERTESTS)"'
+		sh -c 'cd exec/kubernetes && KILN_TEST_REQUIRE=kubernetes ../../bin/cluster/kubernetes.test -test.timeout=30m -test.parallel=4 -test.run "$(CLUSTERTESTS)"'
 
 bench: build
 	go test -run='^$$' -bench=. -benchmem -count=3 ./...

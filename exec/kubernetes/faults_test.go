@@ -384,6 +384,8 @@ func TestListed(t *testing.T) {
 
 // TestOtherCluster: a run is not lost because the configuration now leads elsewhere.
 func TestOtherCluster(t *testing.T) {
+	needCluster(t)
+	t.Parallel()
 	w := newWorld(t, "other", nil)
 	g := newGate(t)
 	run := w.submit(w.spec(slow))

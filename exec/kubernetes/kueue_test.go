@@ -33,9 +33,11 @@ func TestQueueMissing(t *testing.T) {
 
 // TestQuotaNeverFree: what the queue will never have waits until its time is up.
 func TestQuotaNeverFree(t *testing.T) {
+	needCluster(t)
+	t.Parallel()
 	w := newWorld(t, "quota-queue", nil)
 	j := w.spec("true")
-	j.Resources.Requests.CPUs, j.Timeout = 50, 4*time.Second
+	j.Resources.Requests.CPUs, j.Timeout = 50, 20*time.Second // in which Kueue looks at it, also on a slow machine
 	run := w.wait(w.submit(j).ID)
 	w.ended(run, exec.RunFailed, exec.ReasonTimeout)
 	if !strings.Contains(run.Message, "pending") || !strings.Contains(run.Message, "cpu") {

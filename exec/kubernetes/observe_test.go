@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/kilnbuild/kiln/exec"
 	"github.com/kilnbuild/kiln/exec/kubernetes/api"
@@ -143,6 +144,28 @@ func TestNetworkPolicy(t *testing.T) {
 	for _, bad := range []string{"10.0.0.7", "10.0.0.7:80", "10.0.0.7/32:http"} {
 		if _, err := networkPolicy("n", []string{bad}); err == nil {
 			t.Errorf("%s is taken", bad)
+		}
+	}
+}
+
+func TestByOurClock(t *testing.T) {
+	created := time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
+	now := created.Add(time.Minute)
+	at := func(seconds int) time.Time { return created.Add(time.Duration(seconds) * time.Second) }
+	const day = 24 * 3600
+	for what, tt := range map[string]struct{ started, ended, wantStarted, wantEnded time.Time }{
+		"one clock":                {at(5), at(50), at(5), at(50)},
+		"behind":                   {at(5 - day), at(50 - day), at(0), at(45)},
+		"ahead":                    {at(5 + day), at(50 + day), at(15), at(60)},
+		"behind, never started":    {time.Time{}, at(-day), time.Time{}, at(0)},
+		"ahead, never started":     {time.Time{}, at(day), time.Time{}, at(60)},
+		"started ours, ended not":  {at(5), at(5 - day), time.Time{}, at(0)},
+		"rounded, as long as ever": {at(-1), at(60), at(0), at(60)},
+	} {
+		r := exec.Run{Created: created, Started: tt.started, Ended: tt.ended}
+		byOurClock(&r, now)
+		if !r.Started.Equal(tt.wantStarted) || !r.Ended.Equal(tt.wantEnded) {
+			t.Errorf("%s: started %s, ended %s, want %s, %s", what, r.Started, r.Ended, tt.wantStarted, tt.wantEnded)
 		}
 	}
 }

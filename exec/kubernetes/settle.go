@@ -1,6 +1,7 @@
 package kubernetes
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -82,6 +83,28 @@ func (k *carrier) record(r *exec.Run, s state) {
 	}
 	if r.Ended.IsZero() {
 		r.Ended = time.Now().UTC()
+	}
+	byOurClock(r, time.Now().UTC())
+}
+
+// byOurClock moves the times of a run, which the cluster has told, to between its submission and
+// now: the clocks may differ. How long it took stays.
+func byOurClock(r *exec.Run, now time.Time) {
+	if r.Started.IsZero() || r.Ended.Before(r.Started) { // of two clocks, or of none
+		r.Started = time.Time{}
+	}
+	first := cmp.Or(r.Started, r.Ended)
+	var by time.Duration
+	if first.Before(r.Created) {
+		by = r.Created.Sub(first)
+	} else if r.Ended.After(now) {
+		by = now.Sub(r.Ended)
+	}
+	if r.Ended = r.Ended.Add(by); r.Ended.After(now) { // the cluster rounds
+		r.Ended = now
+	}
+	if !r.Started.IsZero() {
+		r.Started = r.Started.Add(by)
 	}
 }
 
