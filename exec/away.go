@@ -211,12 +211,21 @@ func (a *away) carry(ctx context.Context, st *state, name string, spec JobSpec) 
 			return e
 		}
 	}
-	run, err := runner.Submit(ctx, spec)
-	if err != nil {
-		return awayEvent{st: st, err: err}
+	for try := 1; ; try++ {
+		run, err := runner.Submit(ctx, spec)
+		if err != nil {
+			return awayEvent{st: st, err: err}
+		}
+		e := a.attend(ctx, runner, st, run, true)
+		if try == maxBegins || e.err != nil || ctx.Err() != nil || e.end.Reason != ReasonNotBegun {
+			return e
+		}
 	}
-	return a.attend(ctx, runner, st, run, true)
 }
+
+// maxBegins is how often a step is submitted of which the environment lets nothing begin,
+// as overloaded nodes do.
+const maxBegins = 3
 
 // again reports whether a step has to be submitted although a run of it was followed:
 // that came to no end of its own.

@@ -171,6 +171,7 @@ const (
 	ReasonInput         RunReason = "input"        // a ware could not be had where it ran
 	ReasonOutput        RunReason = "output"       // an output is missing, or could not be packed or pushed
 	ReasonSetup         RunReason = "setup"        // its command could not be started
+	ReasonNotBegun      RunReason = "not begun"    // the environment broke before anything of it ran: another try may go well
 	ReasonLost          RunReason = "lost"         // the environment knows nothing of it any more
 )
 

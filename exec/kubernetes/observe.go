@@ -88,7 +88,7 @@ func (v view) ended(id string) (state, bool) {
 	case v.disrupted() != "" || !v.pod.Metadata.DeletionTimestamp.IsZero() || v.job.Spec.Suspend:
 		return v.interrupted(s)
 	case strings.HasSuffix(exit.Reason, "StartError") || exit.Reason == "ContainerCannotRun":
-		s.RunStatus, s.reason, s.message = exec.RunFailed, exec.ReasonSetup, exit.Message
+		s.RunStatus, s.reason, s.message = exec.RunFailed, exec.ReasonNotBegun, exit.Message
 	default:
 		s.RunStatus, s.reason = exec.RunFailed, exec.ReasonLost
 		s.message = fmt.Sprintf("kiln's helper ended with exit code %d (%s) and left no result: its log may say why", exit.ExitCode, exit.Reason)

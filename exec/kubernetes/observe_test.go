@@ -58,7 +58,7 @@ func TestObserve(t *testing.T) {
 		{"its pod is gone", failed, ``, ``, exec.RunFailed, exec.ReasonEvicted, "backoff limit"},
 		{"asked to end, nobody knows why yet", made, result(`{"version":1,"run":"1","status":"cancelled"}`), ``, exec.RunRunning, "", "being ended"},
 		{"the helper could not start", failed, `{"status":{"phase":"Failed","containerStatuses":[{"state":{"terminated":{"exitCode":128,"reason":"StartError","message":"exec /.kiln/helper: no such file"}}}]}}`, ``,
-			exec.RunFailed, exec.ReasonSetup, "no such file"},
+			exec.RunFailed, exec.ReasonNotBegun, "no such file"},
 
 		{"Kueue has not seen it", held, ``, `-`, exec.RunPending, exec.ReasonQueued, "not looked"},
 		{"no quota", held, ``, `{"spec":{"queueName":"q"},"status":{"conditions":[{"type":"QuotaReserved","status":"False","reason":"Pending","message":"couldn't assign flavors: insufficient unused quota for cpu"}]}}`,

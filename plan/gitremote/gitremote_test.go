@@ -395,9 +395,7 @@ func TestBadServers(t *testing.T) {
 		"server says": {answer("result", pkt("packfile")+pkt("\x03out of")+"0000"), "says: out of", false},
 		"cut":         {answer("result", pkt("packfile")+"00ff\x01PACK"), "ended the connection", true},
 	} {
-		s.mu.Lock()
 		s.answer(x.change)
-		s.mu.Unlock()
 		ref := "main"
 		if strings.Contains(name, "pack") || name == "bad band" || name == "cut" || name == "server says" {
 			ref = strings.Repeat("12", 20)
