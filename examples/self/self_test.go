@@ -45,6 +45,7 @@ func TestSelf(t *testing.T) {
 	if second := run(t, copied, freshDirs(t), out+"/kiln", build...); second != first {
 		t.Errorf("the kiln that was built, in another directory, makes %s, want %s", second, first)
 	}
+	t.Log(first)
 }
 
 // checkout copies what git knows of the tree at here, as it is, to another directory, as
