@@ -66,13 +66,22 @@ func dial(ctx context.Context, host, name string) (*engine, error) {
 	return e, nil
 }
 
+// An unreachableError says in its own words what is wrong with an engine that did not answer.
+type unreachableError struct {
+	text string
+	error
+}
+
+func (e *unreachableError) Error() string { return e.text }
+func (e *unreachableError) Unwrap() error { return e.error }
+
 // unreachable says why an engine did not answer, and what to do.
 func unreachable(at place, err error) error {
+	why, hint := err, "is it running? (systemctl status docker)"
 	var refused *net.OpError
 	if errors.As(err, &refused) {
-		err = refused.Err // what is around it names the place again
+		why = refused.Err // what is around it names the place again
 	}
-	hint := "is it running? (systemctl status docker)"
 	switch {
 	case errors.Is(err, syscall.EACCES) || errdefs.IsPermissionDenied(err):
 		hint = "this user may not use it: be in the group docker, or use podman (systemctl --user start podman.socket)"
@@ -83,9 +92,10 @@ func unreachable(at place, err error) error {
 		for _, p := range usual() {
 			at = append(at, strings.TrimPrefix(p.host, "unix://"))
 		}
-		return fmt.Errorf("there is no engine at %s: start one, set DOCKER_HOST, or name one in the block runner \"docker\" of config.hcl", strings.Join(at, ", "))
+		text := fmt.Sprintf("there is no engine at %s: start one, set DOCKER_HOST, or name one in the block runner \"docker\" of config.hcl", strings.Join(at, ", "))
+		return &unreachableError{text, err}
 	}
-	return fmt.Errorf("the engine at %s does not answer: %w: %s", at.host, err, hint)
+	return &unreachableError{fmt.Sprintf("the engine at %s does not answer: %v: %s", at.host, why, hint), err}
 }
 
 // sharesFiles guesses from who the engine is whether it sees this machine's files as we
