@@ -23,13 +23,15 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// Run runs a tool, or skips the test where it is not installed.
+// Run runs a tool, or skips the test where it is not installed. It finds nobody's
+// credentials in the run-time directory, which may also be there and not to be read.
 func Run(t testing.TB, name string, args ...string) string {
 	t.Helper()
 	if _, err := osexec.LookPath(name); err != nil {
 		t.Skipf("%s is not installed", name)
 	}
 	cmd := osexec.Command(name, args...)
+	cmd.Env = append(os.Environ(), "XDG_RUNTIME_DIR="+t.TempDir())
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
