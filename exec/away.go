@@ -233,7 +233,7 @@ func (a *away) again(ctx context.Context, e awayEvent) bool {
 	if ctx.Err() != nil || e.err != nil {
 		return false
 	}
-	return e.end.Status == RunCancelled || e.end.Status == RunFailed && e.end.Reason == ReasonLost
+	return e.end.Status == RunCancelled || e.end.Status == RunFailed && (e.end.Reason == ReasonLost || e.end.Reason == ReasonNotBegun)
 }
 
 // find returns the run of a step that an earlier kiln has submitted and that need not be

@@ -87,7 +87,7 @@ func (v view) ended(id string) (state, bool) {
 		s.RunStatus, s.reason, s.message = s.result.Status, s.result.Reason, s.result.Message
 	case v.disrupted() != "" || !v.pod.Metadata.DeletionTimestamp.IsZero() || v.job.Spec.Suspend:
 		return v.interrupted(s)
-	case strings.HasSuffix(exit.Reason, "StartError") || exit.Reason == "ContainerCannotRun":
+	case unstarted(exit):
 		s.RunStatus, s.reason, s.message = exec.RunFailed, exec.ReasonNotBegun, exit.Message
 	default:
 		s.RunStatus, s.reason = exec.RunFailed, exec.ReasonLost
@@ -126,6 +126,9 @@ func (v view) interrupted(s state) (state, bool) {
 // neverRan tells of a pod that ended before its container ran.
 func (v view) neverRan() (state, bool) {
 	if init := terminated(v.pod.Status.InitContainerStatuses); init != nil && init.ExitCode != 0 {
+		if unstarted(init) {
+			return failed(exec.ReasonNotBegun, "%s", init.Message), true
+		}
 		return failed(exec.ReasonSetup, "kiln's helper could not be put into the pod: exit code %d %s", init.ExitCode, init.Message), true
 	}
 	if v.pod.Status.Phase != "Failed" {
@@ -151,6 +154,11 @@ func (v view) disrupted() string {
 		return strings.TrimSpace(v.pod.Status.Reason + ": " + v.pod.Status.Message)
 	}
 	return ""
+}
+
+// unstarted reports whether the node could not start a container's first process.
+func unstarted(t *api.Terminated) bool {
+	return strings.HasSuffix(t.Reason, "StartError") || t.Reason == "ContainerCannotRun"
 }
 
 func terminated(all []api.Container) *api.Terminated {

@@ -59,6 +59,10 @@ func TestObserve(t *testing.T) {
 		{"asked to end, nobody knows why yet", made, result(`{"version":1,"run":"1","status":"cancelled"}`), ``, exec.RunRunning, "", "being ended"},
 		{"the helper could not start", failed, `{"status":{"phase":"Failed","containerStatuses":[{"state":{"terminated":{"exitCode":128,"reason":"StartError","message":"exec /.kiln/helper: no such file"}}}]}}`, ``,
 			exec.RunFailed, exec.ReasonNotBegun, "no such file"},
+		{"what brings the helper could not start", failed, `{"status":{"phase":"Failed","initContainerStatuses":[{"state":{"terminated":{"exitCode":128,"reason":"StartError","message":"runc create failed"}}}]}}`, ``,
+			exec.RunFailed, exec.ReasonNotBegun, "runc create failed"},
+		{"what brings the helper failed", failed, `{"status":{"phase":"Failed","initContainerStatuses":[{"state":{"terminated":{"exitCode":1,"reason":"Error","message":"no room"}}}]}}`, ``,
+			exec.RunFailed, exec.ReasonSetup, "no room"},
 
 		{"Kueue has not seen it", held, ``, `-`, exec.RunPending, exec.ReasonQueued, "not looked"},
 		{"no quota", held, ``, `{"spec":{"queueName":"q"},"status":{"conditions":[{"type":"QuotaReserved","status":"False","reason":"Pending","message":"couldn't assign flavors: insufficient unused quota for cpu"}]}}`,
