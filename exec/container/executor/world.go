@@ -148,31 +148,18 @@ func canHoldOverlay(dir string) error {
 // runPrefix begins the names of runs' directories below the work directory.
 const runPrefix = "run-"
 
-// enterRun makes and locks this run's directory. Another kiln's sweep may catch it
-// between the two; then it is made again. It is closed to others: what a step
-// makes set-id lies there as the user's.
+// enterRun makes and locks this run's directory. Another kiln's sweep may be first to
+// lock it; then it is waited for, and what it has removed is made again. The directory is
+// closed to others: what a step makes set-id lies there as the user's.
 func enterRun(dir string) (*os.File, error) {
 	for {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, err
 		}
-		lock, err := os.Open(dir)
-		if errors.Is(err, os.ErrNotExist) {
-			continue
+		lock, err := lockRun(dir, unix.LOCK_EX)
+		if !errors.Is(err, os.ErrNotExist) {
+			return lock, err
 		}
-		if err != nil {
-			return nil, err
-		}
-		if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-			lock.Close()
-			return nil, fmt.Errorf("lock %s: %w", dir, err)
-		}
-		held, err1 := lock.Stat()
-		there, err2 := os.Stat(dir)
-		if err1 == nil && err2 == nil && os.SameFile(held, there) {
-			return lock, nil
-		}
-		lock.Close()
 	}
 }
 
@@ -181,15 +168,39 @@ func enterRun(dir string) (*os.File, error) {
 func sweep(work string) {
 	left, _ := filepath.Glob(filepath.Join(work, runPrefix+"*"))
 	for _, path := range left {
-		dir, err := os.Open(path)
-		if err != nil {
-			continue
-		}
-		if unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
+		if lock, err := lockRun(path, unix.LOCK_EX|unix.LOCK_NB); err == nil {
 			removeRun(path)
+			lock.Close()
 		}
-		dir.Close()
 	}
+}
+
+// lockRun opens and locks a run's directory. The error matches os.ErrNotExist if it is
+// gone by then, also when another one lies in its place.
+func lockRun(dir string, how int) (*os.File, error) {
+	lock, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	for err = unix.EINTR; err == unix.EINTR; {
+		err = unix.Flock(int(lock.Fd()), how)
+	}
+	if err != nil {
+		lock.Close()
+		return nil, fmt.Errorf("lock %s: %w", dir, err)
+	}
+	held, err := lock.Stat()
+	if err == nil {
+		var there os.FileInfo
+		if there, err = os.Lstat(dir); err == nil && os.SameFile(held, there) {
+			return lock, nil
+		}
+	}
+	lock.Close()
+	if err == nil {
+		err = os.ErrNotExist
+	}
+	return nil, err
 }
 
 // removeRun removes a run's directory. Its content goes first: of a tree that is
