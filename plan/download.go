@@ -29,7 +29,7 @@ type downloader struct {
 	dir       string            // for files being fetched
 	max       int64             // bytes
 	retry     retry.Policy
-	have      func() bool // as in packed.Fetch; may be nil
+	have      func(sha256 string) bool // as in packed.Fetch; may be nil
 }
 
 func newDownloader(cacheDir string, client *http.Client, max int64, policy retry.Policy) downloader {
@@ -139,6 +139,7 @@ func (d *downloader) fetch(ctx context.Context, f packed.Fetch, wantSHA256 strin
 		if err := use(&download{file: file, sha256: sum}); err != nil {
 			return &useError{err}
 		}
+		in.Leave(sum)
 		return nil
 	})
 }

@@ -274,6 +274,69 @@ func TestDownloadResumes(t *testing.T) {
 	}
 }
 
+// TestResolveOnce: of several that resolve a url at once, of which nothing is known, one
+// asks for it, and the others use what it got, if it is what they want.
+func TestResolveOnce(t *testing.T) {
+	const kilns = 4
+	var asked atomic.Int32
+	var dir string // of parts
+	base := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if asked.Add(1) == 1 {
+			waitOpen(t, dir, 2*kilns-1) // who waits for a lock has its file open twice
+		}
+		io.WriteString(w, "text")
+	})
+	pr := newProject(t, map[string]formula.Source{"ware.a": {Kind: formula.SourceURL, URL: base}})
+	dir = pr.options.CacheDir + "/download"
+	resolve := func(o ResolveOptions) {
+		var all sync.WaitGroup
+		for range kilns {
+			all.Go(func() {
+				p, diags := Resolve(t.Context(), pr.formula, o)
+				if diags.HasErrors() {
+					t.Error(diags)
+				} else if e := p.sources.byAddr["ware.a"].entry; e.SHA256 != hexSum("text") || e.ID != p.Wares["ware.a"] || !pr.Warehouse.Has(e.ID) {
+					t.Errorf("resolved to %+v", e)
+				}
+			})
+		}
+		all.Wait()
+	}
+	resolve(pr.options)
+	if asked.Load() != 1 {
+		t.Errorf("asked %d times", asked.Load())
+	}
+	if left, _ := os.ReadDir(dir); len(left) > 0 {
+		t.Errorf("left %v", left)
+	}
+
+	// Who wants to know what it is now asks for itself.
+	asked.Store(0)
+	update := pr.options
+	update.UpdateAll = true
+	resolve(update)
+	if asked.Load() != kilns {
+		t.Errorf("asked %d times in updates", asked.Load())
+	}
+}
+
+// waitOpen waits until this process has files below dir open n times.
+func waitOpen(t *testing.T, dir string, n int) {
+	for open := 0; open < n && t.Context().Err() == nil; time.Sleep(time.Millisecond) {
+		open = 0
+		fds, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		for _, fd := range fds {
+			if path, _ := os.Readlink("/proc/self/fd/" + fd.Name()); strings.HasPrefix(path, dir+"/part-") {
+				open++
+			}
+		}
+	}
+}
+
 // TestFetchOnce: of several that fetch a ware at once, one asks for its url.
 func TestFetchOnce(t *testing.T) {
 	var asked atomic.Int32

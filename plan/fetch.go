@@ -179,7 +179,7 @@ func (src *sources) fetchSource(ctx context.Context, s *source) (err error) {
 		}
 	case formula.SourceURL:
 		var e LockEntry
-		e, err = src.fetchURL(ctx, w, s.entry)
+		e, err = src.fetchURL(ctx, s)
 		if got = e.ID; err == nil && got != s.id {
 			err = mismatchError{fmt.Errorf("%s gives %s, the lock file names %s", redactURL(w.Source.URL), got, s.id)}
 		}

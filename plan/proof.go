@@ -37,6 +37,19 @@ func (src *sources) prove(w *formula.Ware, e LockEntry) error {
 	return src.o.Warehouse.Alias(warehouse.Record{ID: provenID(w, e), Tree: e.ID})
 }
 
+// madeOf returns e with what the bytes of a hash have made of w's url on this machine,
+// without an id if they have made nothing, or are not those of the formula.
+func (src *sources) madeOf(w *formula.Ware, e LockEntry, sha256 string) LockEntry {
+	if sha256 == "" || w.Source.SHA256 != "" && !strings.EqualFold(w.Source.SHA256, sha256) {
+		return e
+	}
+	e.SHA256 = sha256
+	if rec, err := src.o.Warehouse.Get(provenID(w, e)); err == nil {
+		e.ID = rec.Tree
+	}
+	return e
+}
+
 // proven reports whether it is known here what s pins. If that is not the ware that the
 // lock file names, the error says so.
 func (src *sources) proven(s *source) (bool, error) {

@@ -72,7 +72,7 @@ func (r *registry) manifest(ctx context.Context, id string, want digest.Digest, 
 // true then.
 func (r *registry) blob(ctx context.Context, blob v1.Descriptor, progress progressFunc, have func() bool, use func(*download) error) error {
 	d := r.d
-	d.have = have
+	d.have = func(string) bool { return have() }
 	if blob.Size > d.max {
 		return fmt.Errorf("%d bytes are more than the limit of %d", blob.Size, d.max)
 	}

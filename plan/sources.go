@@ -67,7 +67,7 @@ func (src *sources) resolve(ctx context.Context, s *source) (err error) {
 		s.id, err = src.packs.scan(ctx, w, src.lockPath, src.report(w.Addr, PhaseScan))
 		src.end(w.Addr, PhaseScan, err)
 	case formula.SourceURL:
-		s.entry, err = src.fetchURL(ctx, w, LockEntry{})
+		s.entry, err = src.fetchURL(ctx, s)
 		s.id = s.entry.ID
 	case formula.SourceGit:
 		s.entry, err = src.fetchGit(ctx, w, "")
@@ -85,18 +85,22 @@ func (src *sources) resolve(ctx context.Context, s *source) (err error) {
 	return err
 }
 
-// fetchURL brings w's url into the warehouse. locked is what the lock file says that it
-// was; without that it is fetched whatever is there already.
-func (src *sources) fetchURL(ctx context.Context, w *formula.Ware, locked LockEntry) (LockEntry, error) {
-	e, d := LockEntry{URL: redactURL(w.Source.URL), Strip: w.Source.Strip, Filters: w.Source.Filters}, src.downloader()
-	if !locked.ID.IsZero() {
-		d.have = func() bool {
-			there := src.packs.has(locked.ID) == nil
-			if there {
-				e = locked
-			}
-			return there
+// fetchURL brings the url of s into the warehouse. s.entry is what the lock file says that
+// it was; without an id there it is fetched whatever is here already, unless another kiln
+// has just done that.
+func (src *sources) fetchURL(ctx context.Context, s *source) (LockEntry, error) {
+	w, locked, d := s.wares[0], s.entry, src.downloader()
+	e := LockEntry{URL: redactURL(w.Source.URL), Strip: w.Source.Strip, Filters: w.Source.Filters}
+	d.have = func(sha256 string) bool {
+		have := locked
+		if locked == (LockEntry{}) && !src.wantsUpdate(s) {
+			have = src.madeOf(w, e, sha256)
 		}
+		there := !have.ID.IsZero() && src.packs.has(have.ID) == nil
+		if there {
+			e = have
+		}
+		return there
 	}
 	err := src.download(ctx, w, d, locked.SHA256, func(dl *download) (err error) {
 		e.SHA256 = dl.sha256

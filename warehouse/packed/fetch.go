@@ -39,8 +39,9 @@ type Fetch struct {
 	// that parts from several places, or of no known version, may be put together.
 	Proven bool
 	// Have, if not nil, is asked when other processes no longer fetch the object: true
-	// says that it is not needed any more. Nothing is used then.
-	Have     func() bool
+	// says that it is not needed any more. Nothing is used then. Note is what the one that
+	// was waited for has left (Incoming.Leave); "" if nobody was, or it failed.
+	Have     func(note string) bool
 	Retry    retry.Policy            // for reading that breaks off
 	Progress func(done, total int64) // as in warehouse.Transfer
 }
@@ -55,10 +56,11 @@ func (f *Fetch) Do(ctx context.Context, use func(*Incoming) error) error {
 		return err
 	}
 	defer p.close()
-	if f.Have != nil && f.Have() {
+	if f.Have != nil && f.Have(p.note) {
 		p.remove()
 		return nil
 	}
+	p.note = ""
 	for restarts := 0; ; restarts++ {
 		used := false
 		pieced, err := f.once(ctx, p, func(in *Incoming) error {
@@ -77,6 +79,7 @@ func (f *Fetch) Do(ctx context.Context, use func(*Incoming) error) error {
 				return err
 			}
 		default:
+			p.note = ""
 			if p.have < worthKeeping || used && !f.Proven || errors.Is(err, warehouse.ErrMismatch) || errors.Is(err, errTooLarge) || noSpace(err) {
 				p.remove()
 			}

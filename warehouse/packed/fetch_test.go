@@ -279,7 +279,7 @@ func TestFetchTogether(t *testing.T) {
 	for range 8 {
 		wg.Go(func() {
 			f, use, _ := p.fetch(dir, "a", p.data)
-			f.Have = have.Load
+			f.Have = func(string) bool { return have.Load() }
 			err := f.Do(t.Context(), func(in *Incoming) error {
 				close(inside)
 				<-goOn
@@ -302,6 +302,38 @@ func TestFetchTogether(t *testing.T) {
 	wg.Wait()
 	if len(p.asked) != 1 || len(left(t, dir)) > 0 {
 		t.Errorf("asked %q, left %q", p.asked, left(t, dir))
+	}
+}
+
+// TestFetchNote: who waited is told what the one before left, if that went well, and who
+// came later is not.
+func TestFetchNote(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want string
+	}{{nil, "well done"}, {warehouse.ErrMismatch, ""}} {
+		p, dir := &place{data: text(1 << 20)}, t.TempDir()
+		f, use, _ := p.fetch(dir, "a", nil)
+		var waited *os.File
+		err := f.Do(t.Context(), func(in *Incoming) (err error) {
+			waited, err = os.Open(left(t, dir)[0])
+			in.Leave("well done")
+			return errors.Join(err, use(in), c.err)
+		})
+		if !errors.Is(err, c.err) || waited == nil {
+			t.Fatal(err)
+		}
+		defer waited.Close()
+		if note := readNote(waited); note != c.want {
+			t.Errorf("after %v: left %q", c.err, note)
+		}
+		f.Have = func(note string) bool {
+			if note != "" {
+				t.Errorf("who came later is told %q", note)
+			}
+			return false
+		}
+		must(t, f.Do(t.Context(), use))
 	}
 }
 

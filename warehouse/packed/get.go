@@ -48,7 +48,7 @@ func (s *store) get(ctx context.Context, id warehouse.WareID, local *warehouse.L
 			return s.objects.Open(ctx, id.String(), offset, version)
 		},
 		From: s.String(), Key: id.String(), Dir: dir, Max: maxPacked, Proven: true, Progress: o.Progress,
-		Have: func() bool {
+		Have: func(string) bool {
 			there, err := local.Get(id)
 			rec = there
 			return err == nil

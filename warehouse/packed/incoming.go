@@ -66,6 +66,10 @@ func (in *Incoming) Whole() (*os.File, error) {
 	return in.p.file, err
 }
 
+// Leave leaves a note, of a kilobyte at most, for those who wait while this one fetches:
+// their Have gets it, unless using the object ends in an error.
+func (in *Incoming) Leave(note string) { in.p.note = note }
+
 func (in *Incoming) advance(have int64) {
 	in.mu.Lock()
 	defer in.mu.Unlock()

@@ -7,6 +7,8 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -30,6 +32,7 @@ type partial struct {
 	path   string
 	have   int64 // its size
 	origin origin
+	note   string // of who had it before, then for who waits; see Incoming.Leave
 }
 
 // An origin is what is known of the object that a part is of.
@@ -59,7 +62,7 @@ func openPartial(ctx context.Context, dir, key string) (*partial, error) {
 	sweep(dir)
 	sum := sha256.Sum256([]byte(key))
 	path := filepath.Join(dir, partPrefix+hex.EncodeToString(sum[:16]))
-	for {
+	for note := ""; ; {
 		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 		if err != nil {
 			return nil, err
@@ -73,10 +76,23 @@ func openPartial(ctx context.Context, dir, key string) (*partial, error) {
 			return nil, err
 		}
 		if isAt(f, path) {
-			return readPartial(f, path)
+			return readPartial(f, path, note)
 		}
+		note = readNote(f)
 		f.Close() // who had it before has removed it
 	}
+}
+
+// maxNote is how many bytes of a note are read: more than any digest has.
+const maxNote = 1 << 10
+
+// readNote returns what remove has left in f for who waited.
+func readNote(f *os.File) string {
+	note, err := io.ReadAll(io.LimitReader(f, maxNote))
+	if err != nil {
+		return ""
+	}
+	return string(note)
 }
 
 // lock locks f, whoever else has it first. When ctx ends before, the lock is let go of as
@@ -127,8 +143,8 @@ func isAt(f *os.File, path string) bool {
 
 // readPartial finds out what f, which is locked, has. If nobody knows what it has, it
 // begins anew.
-func readPartial(f *os.File, path string) (*partial, error) {
-	p := &partial{file: f, path: path}
+func readPartial(f *os.File, path, note string) (*partial, error) {
+	p := &partial{file: f, path: path, note: note}
 	info, err := f.Stat()
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
@@ -176,9 +192,14 @@ func (p *partial) append(data []byte) error {
 	return err
 }
 
-// remove removes the files. Until close nobody else begins anew in their place.
+// remove removes the files. Until close nobody else begins anew in their place. Who waits
+// for the lock has the file open, and finds in it, though it has no name any more, p.note,
+// unless who used the file has taken it.
 func (p *partial) remove() {
-	_ = os.Remove(p.originPath())
+	err := os.Remove(p.originPath()) // from here on nobody takes the file for a part
+	if (err == nil || errors.Is(err, fs.ErrNotExist)) && isAt(p.file, p.path) && p.file.Truncate(0) == nil {
+		_, _ = p.file.WriteAt([]byte(p.note), 0)
+	}
 	_ = os.Remove(p.path)
 }
 
