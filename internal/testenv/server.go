@@ -3,7 +3,6 @@ package testenv
 import (
 	"bytes"
 	"fmt"
-	"net"
 	"net/http"
 	osexec "os/exec"
 	"syscall"
@@ -14,6 +13,7 @@ import (
 // A Server is a program that tests talk to by HTTP, and may kill.
 type Server struct {
 	Addr    string // HOST:PORT on this machine
+	port    *Port  // which stays taken until this process ends, for Restart
 	path    string
 	command func(addr string) *osexec.Cmd
 
@@ -24,19 +24,17 @@ type Server struct {
 
 // Serve starts the program that command makes to listen at an address, and returns when
 // it answers requests for path. The caller calls Kill.
-func Serve(path string, command func(addr string) *osexec.Cmd) (s *Server, err error) {
-	for range 5 { // another process may take the port first
-		var l net.Listener
-		if l, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
-			return nil, err
-		}
-		s = &Server{Addr: l.Addr().String(), path: path, command: command}
-		l.Close()
-		if err = s.start(); err == nil {
-			return s, nil
-		}
+func Serve(path string, command func(addr string) *osexec.Cmd) (*Server, error) {
+	port, err := TakePort()
+	if err != nil {
+		return nil, err
 	}
-	return nil, err
+	s := &Server{Addr: port.Addr(), port: port, path: path, command: command}
+	if err := s.start(); err != nil {
+		port.Release()
+		return nil, err
+	}
+	return s, nil
 }
 
 // URL returns that of all that the program serves.
@@ -54,7 +52,7 @@ func (s *Server) start() error {
 	go func(ended chan struct{}) { _ = cmd.Wait(); close(ended) }(s.ended)
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for range 3000 {
+	for range 30_000 { // that is long for a machine that is very busy, and short for who waits
 		select {
 		case <-s.ended:
 			return fmt.Errorf("%s ended: %s", cmd.Path, s.out)

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/kilnbuild/kiln/internal/retry"
+	"github.com/kilnbuild/kiln/internal/testenv"
 	"github.com/kilnbuild/kiln/pack"
 	"github.com/kilnbuild/kiln/warehouse"
 	"github.com/kilnbuild/kiln/warehouse/reapi"
@@ -254,13 +255,15 @@ func TestRestart(t *testing.T) {
 	l, dir := warehousetest.OpenLocal(t), t.TempDir()
 	rec := warehousetest.Noise(t, l, 24<<20, 5)
 	var server *serve.Server
-	addr := "127.0.0.1:0"
+	port, err := testenv.TakePort() // which is not given to others in between
+	must(t, err)
+	defer port.Release()
 	start := func() {
 		s, err := serve.New(serve.Options{Dir: dir, MaxBytes: 1 << 30})
 		must(t, err)
-		listener, err := net.Listen("tcp", addr)
+		listener, err := net.Listen("tcp", port.Addr())
 		must(t, err)
-		addr, server = listener.Addr().String(), s
+		server = s
 		go s.Serve(listener)
 	}
 	start()
@@ -271,12 +274,12 @@ func TestRestart(t *testing.T) {
 			once.Do(func() { server.Close(); start() })
 		}
 	}}
-	s := open(t, "grpc://"+addr, reapi.Options{})
+	s := open(t, "grpc://"+port.Addr(), reapi.Options{})
 	defer s.Close()
 	must(t, s.Put(t.Context(), rec, l, o))
 	once = sync.Once{}
 	into := warehousetest.OpenLocal(t)
-	_, err := s.Get(t.Context(), rec.ID, into, o)
+	_, err = s.Get(t.Context(), rec.ID, into, o)
 	must(t, err)
 	must(t, pack.Check(t.Context(), into, rec.ID))
 }
