@@ -9,6 +9,8 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -22,7 +24,7 @@ import (
 
 // TestGarbage: whatever comes over the wire, the server goes on.
 func TestGarbage(t *testing.T) {
-	s := start(t, Options{stall: 100 * time.Millisecond})
+	s := start(t, Options{})
 	frame := func(head string) string {
 		return "POST " + remote.FindMissingBlobs + " HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/grpc\r\nContent-Length: 5\r\n\r\n" + head
 	}
@@ -36,10 +38,10 @@ func TestGarbage(t *testing.T) {
 	} {
 		conn, err := net.Dial("tcp", s.addr)
 		must(t, err)
-		_, err = io.WriteString(conn, garbage)
-		must(t, err)
-		must(t, conn.(*net.TCPConn).CloseWrite())
-		_, _ = io.Copy(io.Discard, conn) // until the server hangs up
+		// It may hang up before it has been sent all.
+		_, _ = io.WriteString(conn, garbage)
+		_ = conn.(*net.TCPConn).CloseWrite()
+		_, _ = io.Copy(io.Discard, conn) // until it does
 		conn.Close()
 	}
 	for _, path := range []string{"/cas/", "/cas/../../etc/passwd", "/cas/%2e%2e%2f", "/ac/xyz", "/abc/def", "/abc/abd/abcdefghij", "/memo/00/" + strings.Repeat("1", 64),
@@ -100,7 +102,7 @@ func TestStalled(t *testing.T) {
 	d := remote.DigestOf(data)
 	st := s.dial(t).Stream(t.Context(), remote.Write)
 	defer st.Close()
-	must(t, st.Send(&remote.WriteRequest{Resource: upload(d), Data: data[:1000]}))
+	_ = st.Send(&remote.WriteRequest{Resource: upload(d), Data: data[:1000]}) // it may be given up already
 	if err := st.ReceiveOnly(new(remote.WriteResponse)); err == nil {
 		t.Fatal("no error")
 	}
@@ -110,6 +112,7 @@ func TestStalled(t *testing.T) {
 	_, err = fmt.Fprintf(conn, "PUT /cas/%s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n", d.Hash, d.Size)
 	must(t, err)
 	_, _ = io.Copy(io.Discard, conn) // until the server hangs up
+	s.o.stall = stallTimeout         // who goes on may be slow
 	_, err = putStream(t.Context(), s.dial(t), upload(d), data, 100_000)
 	must(t, err)
 }
@@ -243,6 +246,37 @@ func TestShutdown(t *testing.T) {
 		t.Errorf("%d bytes, not what was handed in", len(got))
 	}
 	must(t, <-down)
+}
+
+// TestClosed: when a server has been closed, nobody writes to its directory any more.
+func TestClosed(t *testing.T) {
+	dir := t.TempDir()
+	s, err := New(Options{Dir: dir, MaxBytes: 64 << 20})
+	must(t, err)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(l) }()
+	r := &running{Server: s, addr: l.Addr().String()}
+	written := func() (paths []string) {
+		paths, err := filepath.Glob(dir + "/tmp/*")
+		must(t, err)
+		return paths
+	}
+	for range 8 {
+		data := noise(t, 1000)
+		st := r.dial(t).Stream(t.Context(), remote.Write)
+		defer st.Close()
+		must(t, st.Send(&remote.WriteRequest{Resource: upload(remote.DigestOf(data)), Data: data[:500]}))
+	}
+	for len(written()) < 8 {
+		runtime.Gosched() // until all are under way
+	}
+	must(t, s.Close())
+	must(t, <-done)
+	if left := written(); len(left) > 0 {
+		t.Errorf("left: %v", left)
+	}
 }
 
 // receive receives n pieces of a Read, or all there are.

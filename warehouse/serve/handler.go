@@ -17,6 +17,10 @@ import (
 func (s *Server) handler() http.Handler {
 	calls, web := s.services(), s.web()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !s.begin() {
+			panic(http.ErrAbortHandler) // its connection has been closed
+		}
+		defer s.doing.Done()
 		begun := time.Now()
 		t := newTransfer(w, r, s.o.stall)
 		r.Body = t.body(r.Body)

@@ -11,6 +11,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -65,6 +66,8 @@ type Server struct {
 	local   *local // nil: nothing of this machine is offered
 	life    context.Context
 	end     context.CancelFunc
+	mu      sync.Mutex         // of ending life while something begins
+	doing   sync.WaitGroup     // what is under way: see begin
 	packing singleflight.Group // by hash
 	packers chan struct{}
 	http    *http.Server
@@ -174,10 +177,26 @@ func (s *Server) Serve(l net.Listener) error {
 // Shutdown takes no more requests and waits for those under way, until ctx is done.
 func (s *Server) Shutdown(ctx context.Context) error { return s.http.Shutdown(ctx) }
 
-// Close ends everything at once.
+// begin says that something is under way, until doing.Done is called, and reports whether
+// it may be: the server has not been closed.
+func (s *Server) begin() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.life.Err() != nil {
+		return false
+	}
+	s.doing.Add(1)
+	return true
+}
+
+// Close ends everything at once. When it returns nothing is under way any more: the
+// directory is somebody else's.
 func (s *Server) Close() error {
 	err := s.http.Close()
+	s.mu.Lock()
 	s.end()
+	s.mu.Unlock()
+	s.doing.Wait()
 	s.uploads.drop()
 	if s.local != nil {
 		s.local.promises.end()

@@ -99,6 +99,10 @@ func (s *Server) localWare(hash string) (warehouse.Record, error) {
 // also when they go away: the next one will ask.
 func (s *Server) pack(ctx context.Context, hash string, rec warehouse.Record) (keep.Sum, error) {
 	packing := s.packing.DoChan(hash, func() (any, error) {
+		if !s.begin() {
+			return nil, s.life.Err()
+		}
+		defer s.doing.Done()
 		s.packers <- struct{}{}
 		defer func() { <-s.packers }()
 		return s.packNow(s.life, hash, rec)
