@@ -24,13 +24,14 @@ type Hold struct {
 	dir  string
 }
 
-// takeHold takes a run's hold, or says that another process has it.
-func takeHold(dir string) (*Hold, error) {
+// takeHold takes a run's hold, or says that another process has it: unless how waits for
+// that.
+func takeHold(dir string, how int) (*Hold, error) {
 	f, err := os.OpenFile(filepath.Join(dir, ownerFile), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	if err := flock(f, unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	if err := flock(f, how); err != nil {
 		f.Close()
 		if errors.Is(err, unix.EWOULDBLOCK) {
 			err = fmt.Errorf("run %s is in the hands of another process", filepath.Base(dir))
@@ -73,7 +74,7 @@ func (g *Registry) Take(id string) (*Hold, error) {
 	if _, err := g.read(id); err != nil {
 		return nil, err
 	}
-	return takeHold(g.Dir(id))
+	return takeHold(g.Dir(id), unix.LOCK_EX|unix.LOCK_NB)
 }
 
 // orphaned reports whether a run has had an owner and has none.

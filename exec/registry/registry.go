@@ -65,13 +65,14 @@ func (g *Registry) path(id, name string) string { return filepath.Join(g.dir, id
 // status and times are set here, the id only if there is none. That two callers create
 // one run is an error for the second.
 func (g *Registry) Create(run exec.Run) (_ exec.Run, _ *Hold, err error) {
+	now := time.Now()
 	if run.ID == "" {
-		run.ID = NewID()
+		run.ID = newID(now) // a list since then has it
 	}
 	if !validID(run.ID) {
 		return exec.Run{}, nil, fmt.Errorf("enter run %q: its id is not a uuid", run.ID)
 	}
-	run.Status, run.Created, run.Dir = exec.RunPending, time.Now().UTC(), g.Dir(run.ID)
+	run.Status, run.Created, run.Dir = exec.RunPending, now.UTC(), g.Dir(run.ID)
 	if run.Name == "" {
 		run.Name = run.Spec.Name
 	}
@@ -89,7 +90,7 @@ func (g *Registry) Create(run exec.Run) (_ exec.Run, _ *Hold, err error) {
 			os.RemoveAll(run.Dir)
 		}
 	}()
-	hold, err := takeHold(run.Dir)
+	hold, err := takeHold(run.Dir, unix.LOCK_EX) // one that looks whether it is held may be first
 	if err != nil {
 		return exec.Run{}, nil, fmt.Errorf("enter run: %w", err)
 	}

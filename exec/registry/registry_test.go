@@ -10,8 +10,10 @@ import (
 	osexec "os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -172,6 +174,56 @@ func TestEndedRunsStayAsTheyAre(t *testing.T) {
 	if _, err := g.Get(run.ID); !errors.Is(err, exec.ErrNoRun) {
 		t.Errorf("Get of what was removed: %v", err)
 	}
+}
+
+// A list takes the time of a run from its id, without reading the record.
+func TestIDIsNoOlderThanItsRun(t *testing.T) {
+	g := open(t)
+	for range 20 {
+		run, _ := create(t, g, exec.JobSpec{})
+		made, err := strconv.ParseUint(run.ID[:8]+run.ID[9:13]+run.ID[15:18], 16, 64)
+		created := uint64(run.Created.UnixMilli())<<12 | uint64(run.Created.Nanosecond()%1e6)<<12/1e6
+		if err != nil || made < created {
+			t.Errorf("run %s was created at %v, after its id: %x < %x, %v", run.ID, run.Created, made, created, err)
+		}
+	}
+}
+
+// Who looks whether a run is held is not who holds it: it may be first to see its directory.
+func TestRunsBeginWhileOthersLook(t *testing.T) {
+	g := open(t)
+	var newest atomic.Pointer[string]
+	done := make(chan struct{})
+	var lookers sync.WaitGroup
+	for range 3 {
+		lookers.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+					if id := newest.Load(); id != nil {
+						g.InUse(*id)
+					}
+				}
+			}
+		})
+	}
+	for range 500 {
+		id := NewID()
+		newest.Store(&id)
+		if err := os.MkdirAll(g.Dir(id), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		hold, err := takeHold(g.Dir(id), unix.LOCK_EX)
+		if err != nil {
+			t.Error(err)
+			break
+		}
+		hold.Close()
+	}
+	close(done)
+	lookers.Wait()
 }
 
 func TestUpdatesOfManyAreAllThere(t *testing.T) {
