@@ -65,6 +65,7 @@ func supervisorKilled(s *suite) {
 	spec, mark := s.marked()
 	run := s.submit(spec)
 	s.untilLogged(run.ID, "runs")
+	s.until(run.ID, func(r exec.Run) bool { return r.Status == exec.RunRunning }) // by then its processes can be found
 	supervisors := processesWith(run.Dir)
 	if len(supervisors) != 1 || len(processesWith(mark)) == 0 {
 		s.Fatalf("%d supervisors, %d processes", len(supervisors), len(processesWith(mark)))
@@ -89,7 +90,7 @@ func supervisorTerminated(s *suite) {
 
 func neverSupervised(s *suite) {
 	g := registry.Open(filepath.Join(s.Dir, "runs"))
-	other := s.submit(s.spec("true")) // tells the runner's name
+	other := s.do(s.spec("true")) // tells the runner's name
 	run, hold, err := g.Create(exec.Run{Runner: other.Runner, Spec: s.spec("true")})
 	if err != nil {
 		s.Fatal(err)

@@ -238,10 +238,13 @@ func number(n *int) int {
 
 // TestCancel: SIGTERM reaches the command, which may take its time, but not for ever.
 func TestCancel(t *testing.T) {
-	for name, entry := range map[string]string{
-		"takes the hint": "echo up; sleep 1000",
-		"cleans up":      "trap 'echo down; exit 0' TERM; echo up; while :; do sleep 0.1; done",
-		"does not":       "trap '' TERM; echo up; while :; do sleep 0.1; done",
+	for name, tt := range map[string]struct {
+		entry string
+		grace time.Duration
+	}{
+		"takes the hint": {"echo up; sleep 1000", time.Hour},
+		"cleans up":      {"trap 'echo down; exit 0' TERM; echo up; while :; do sleep 0.1; done", time.Hour},
+		"does not":       {"trap '' TERM; echo up; while :; do sleep 0.1; done", 200 * time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
@@ -249,7 +252,7 @@ func TestCancel(t *testing.T) {
 			if err := syscall.Mkfifo(fifo, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			cmd, out := w.start(delegate.Payload{Spec: script(strings.ReplaceAll(entry, "echo up", "echo up >/up")), Grace: 200 * time.Millisecond})
+			cmd, out := w.start(delegate.Payload{Spec: script(strings.ReplaceAll(tt.entry, "echo up", "echo up >/up")), Grace: tt.grace})
 			if _, err := os.ReadFile(fifo); err != nil { // it runs
 				t.Fatal(err)
 			}
