@@ -67,6 +67,8 @@ type download struct {
 	file   *os.File // at its beginning
 	name   string   // last component of the url's path, "file" if it has none
 	sha256 string   // 64 hex digits
+	kind   string   // media type, as its server says
+	asked  bool     // whoever asked for it said what it has to hash to
 }
 
 // get fetches rawURL, of scheme http, https or file, and calls use with what it gave.
@@ -136,7 +138,7 @@ func (d *downloader) fetch(ctx context.Context, f packed.Fetch, wantSHA256 strin
 		if err != nil {
 			return err
 		}
-		if err := use(&download{file: file, sha256: sum}); err != nil {
+		if err := use(&download{file: file, sha256: sum, kind: in.Type(), asked: wantSHA256 != ""}); err != nil {
 			return &useError{err}
 		}
 		in.Leave(sum)

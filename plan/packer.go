@@ -1,11 +1,14 @@
 package plan
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -156,11 +159,35 @@ func unpackArchive(dl *download, strip int, unpack func() error) (bool, error) {
 	case !errors.Is(err, archive.ErrFormat):
 		return true, err
 	case strip != 0:
-		return false, fmt.Errorf("strip = %d: %w", strip, err)
+		return false, dl.noArchive(fmt.Errorf("strip = %d: %w", strip, err))
 	case namedArchive.MatchString(dl.name):
-		return false, fmt.Errorf("%w, although it is named like an archive", err)
+		return false, dl.noArchive(fmt.Errorf("%w, although it is named like an archive", err))
 	}
 	return false, nil
+}
+
+// noArchive adds to err, which says that dl should have been an archive, how it begins if
+// it is text. Then the error matches ErrUnavailable, unless just these bytes were asked
+// for: servers have pages for what they cannot give.
+func (dl *download) noArchive(err error) error {
+	head := make([]byte, 512) // what DetectContentType looks at
+	n, readErr := dl.file.ReadAt(head, 0)
+	head = head[:n]
+	switch {
+	case readErr != nil && readErr != io.EOF:
+		return errors.Join(err, readErr)
+	case n == 0:
+		err = fmt.Errorf("%w; it is empty", err)
+	case !strings.HasPrefix(http.DetectContentType(head), "text/"):
+		return err
+	default:
+		begins := []rune(strings.Join(strings.Fields(string(head)), " "))
+		err = fmt.Errorf("%w; it is %s and begins %q", err, cmp.Or(dl.kind, "text"), string(begins[:min(len(begins), 80)]))
+	}
+	if !dl.asked {
+		err = unavailableError{err}
+	}
+	return err
 }
 
 // unpackNot makes a ware of the file itself.

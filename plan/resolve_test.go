@@ -384,7 +384,9 @@ func TestResolveArchive(t *testing.T) {
 	}
 	files.Store("/lua.tar.gz", packed.Bytes())
 	files.Store("/file", []byte("text"))
-	files.Store("/page.tar.gz", []byte("<html>not found</html>"))
+	files.Store("/page.tar.gz", []byte("<html>\n\tnot \x1b[1mfound</html>"))
+	files.Store("/empty.tgz", []byte(nil))
+	files.Store("/other.tar.xy", []byte("7z\xbc\xaf\x27\x1c\x00\x04"))
 	files.Store("/cut.tar.gz", packed.Bytes()[:packed.Len()/2])
 	pr := newProject(t, map[string]formula.Source{
 		"ware.file": {Kind: formula.SourceURL, URL: base + "/file"},
@@ -415,13 +417,21 @@ func TestResolveArchive(t *testing.T) {
 	if err != nil || info.Mode() != 0o644 {
 		t.Errorf("file %v, %v", info.Mode(), err)
 	}
-	for path, want := range map[string]string{
-		"/page.tar.gz": "although it is named like an archive",
-		"/cut.tar.gz":  "the archive is truncated",
+	page, _ := files.Load("/page.tar.gz")
+	for _, c := range []struct {
+		path, sha256, want string
+		unavailable        bool
+	}{
+		{"/page.tar.gz", "", `although it is named like an archive; it is text/html and begins "<html> not \x1b[1mfound</html>"`, true},
+		{"/page.tar.gz", hexSum(string(page.([]byte))), "although it is named like an archive", false},
+		{"/empty.tgz", "", "although it is named like an archive; it is empty", true},
+		{"/other.tar.xy", "", "it is a 7z archive: neither zip nor tar", false},
+		{"/cut.tar.gz", "", "the archive is truncated", false},
 	} {
-		bad := newProject(t, map[string]formula.Source{"ware.a": {Kind: formula.SourceURL, URL: base + path}})
-		if diags := bad.fail(); !strings.Contains(diags.Error(), want) {
-			t.Errorf("%s: %v, want %q", path, diags, want)
+		path := c.path
+		bad := newProject(t, map[string]formula.Source{"ware.a": {Kind: formula.SourceURL, URL: base + path, SHA256: c.sha256}})
+		if diags := bad.fail(); !strings.Contains(diags.Error(), c.want) || errors.Is(Cause(diags), ErrUnavailable) != c.unavailable {
+			t.Errorf("%s: %v, want %q", path, diags, c.want)
 		}
 		if recs, _ := bad.Warehouse.List(t.Context()); len(recs) != 0 {
 			t.Errorf("%s: left %v", path, recs)

@@ -86,7 +86,7 @@ func ScanFile(ctx context.Context, path string, o ScanOptions) (Scanned, error) 
 		return Scanned{}, fmt.Errorf("scan %s: %w", path, wrongSHA256(sum, o.SHA256))
 	}
 	o.Name = filepath.Base(path)
-	return o.scan(ctx, &download{file: file, name: o.Name, sha256: sum})
+	return o.scan(ctx, &download{file: file, name: o.Name, sha256: sum, asked: true})
 }
 
 // scan finds what a file is as a ware.

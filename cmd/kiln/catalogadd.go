@@ -118,7 +118,7 @@ func (a *app) identify(ctx context.Context, f *catalogAddFlags, what string) (id
 		if f.packtype == git.Packtype {
 			rec, err := plan.GitWare(ctx, what, f.ref, plan.ResolveOptions{Warehouse: l, CacheDir: cache})
 			id = rec.ID
-			return err
+			return sourceError(err, err)
 		}
 		o := plan.ScanOptions{CacheDir: cache}
 		o.Packtype, o.Warehouse = f.packtype, l
@@ -131,7 +131,7 @@ func (a *app) identify(ctx context.Context, f *catalogAddFlags, what string) (id
 		}
 		s, err := scan(ctx, what, o)
 		id = s.ID
-		return err
+		return sourceError(err, err)
 	})
 	return id, append(at, f.at...), err
 }

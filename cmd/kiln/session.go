@@ -192,8 +192,11 @@ func (a *app) fetch(ctx context.Context, s *session, addrs []string) error {
 
 // diagnosePlan is diagnose with the exit code that the causes ask for.
 func (a *app) diagnosePlan(diags hcl.Diagnostics, files map[string]*hcl.File) error {
-	err := a.diagnose(diags, files)
-	cause := plan.Cause(diags)
+	return sourceError(a.diagnose(diags, files), plan.Cause(diags))
+}
+
+// sourceError gives err the exit code that its cause, an error of package plan, asks for.
+func sourceError(err, cause error) error {
 	switch {
 	case err == nil:
 		return nil

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"strings"
 
 	"github.com/kilnbuild/kiln/pack"
@@ -80,12 +79,8 @@ func (a *app) wareScan(ctx context.Context, f *wareScanFlags, what string) (err 
 		f.Warehouse = l
 		s, err := scan(ctx, what, f.ScanOptions)
 		switch {
-		case errors.Is(err, plan.ErrMismatch):
-			return withCode(codeMismatch, err)
-		case errors.Is(err, plan.ErrUnavailable):
-			return withCode(codeMissing, err)
 		case err != nil:
-			return err
+			return sourceError(err, err)
 		case f.asJSON:
 			g.aside(func() { err = a.printJSON(scanDoc{s.ID, s.Tree, s.File, s.Entries, s.Bytes, s.SHA256}) })
 			return err

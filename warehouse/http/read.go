@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"mime"
 	nethttp "net/http"
 	"net/url"
 	"strconv"
@@ -46,6 +47,9 @@ func (s *server) open(ctx context.Context, u *url.URL, offset int64, version str
 // ObjectOf makes an object of the answer to a request for all from offset on.
 func ObjectOf(resp *nethttp.Response, offset int64) (*packed.Object, error) {
 	o := &packed.Object{ReadCloser: resp.Body, Info: packed.Info{Size: resp.ContentLength, Version: versionOf(resp.Header)}}
+	if kind, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type")); err == nil {
+		o.Type = kind
+	}
 	switch resp.StatusCode {
 	case nethttp.StatusOK:
 		return o, nil

@@ -145,6 +145,7 @@ func (r *receiver) read(ctx context.Context) error {
 		return retry.Final(fmt.Errorf("%w: %d bytes are more than the limit of %d", errTooLarge, o.Size, r.Max))
 	}
 	skip, err := r.accept(o)
+	r.in.setType(o.Type)
 	if err != nil {
 		return err
 	}

@@ -15,6 +15,7 @@ type Incoming struct {
 	more *sync.Cond // have or ended has changed
 	have int64      // bytes that can be read
 
+	kind  string
 	whole bool // nothing is read before all has come
 	used  bool // something was read
 	ended bool
@@ -64,6 +65,19 @@ func (in *Incoming) Whole() (*os.File, error) {
 	}
 	_, err := in.p.file.Seek(0, io.SeekStart)
 	return in.p.file, err
+}
+
+// Type returns the media type that a server gave the object; "" if none did.
+func (in *Incoming) Type() string {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.kind
+}
+
+func (in *Incoming) setType(kind string) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.kind = kind
 }
 
 // Leave leaves a note, of a kilobyte at most, for those who wait while this one fetches:

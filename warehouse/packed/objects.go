@@ -43,8 +43,9 @@ type Info struct {
 // An Object is being read. Who opened it closes it.
 type Object struct {
 	io.ReadCloser
-	Info         // of the whole object
-	Offset int64 // where reading begins
+	Info          // of the whole object
+	Offset int64  // where reading begins
+	Type   string // media type, as a server says; "" if none does
 }
 
 // Path returns where the object lies in a place that is laid out by content, as rio
