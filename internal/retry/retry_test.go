@@ -5,8 +5,8 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
+	"net"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -76,47 +76,78 @@ func TestAskedFor(t *testing.T) {
 	}
 }
 
+// memory is a network of one server, without delays of its own.
+type memory struct{ dialled chan net.Conn }
+
+func (m memory) Accept() (net.Conn, error) {
+	conn, ok := <-m.dialled
+	if !ok {
+		return nil, net.ErrClosed
+	}
+	return conn, nil
+}
+
+func (m memory) Close() error { close(m.dialled); return nil }
+
+func (m memory) Addr() net.Addr { return &net.UnixAddr{} }
+
+func (m memory) dial(context.Context, string, string) (net.Conn, error) {
+	client, server := net.Pipe()
+	m.dialled <- server
+	return client, nil
+}
+
 // TestGuard has servers that stop moving at each point of a request.
 func TestGuard(t *testing.T) {
-	over := make(chan struct{})
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch r.URL.Path {
-		case "/silent":
-			io.Copy(io.Discard, r.Body)
-			<-over
-		case "/deaf":
-			<-over
-		case "/stops":
-			w.Header().Set("Content-Length", "10")
-			io.WriteString(w, "12345")
-			w.(http.Flusher).Flush()
-			<-over
-		default:
-			io.Copy(io.Discard, r.Body)
-			io.WriteString(w, "well")
+	synctest.Test(t, func(t *testing.T) {
+		over := make(chan struct{})
+		server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			switch r.URL.Path {
+			case "/silent":
+				io.Copy(io.Discard, r.Body)
+				<-over
+			case "/deaf":
+				<-over
+			case "/stops":
+				w.Header().Set("Content-Length", "10")
+				io.WriteString(w, "12345")
+				w.(http.Flusher).Flush()
+				<-over
+			default:
+				io.Copy(io.Discard, r.Body)
+				io.WriteString(w, "well")
+			}
+		})}
+		network := memory{make(chan net.Conn)}
+		go server.Serve(network)
+		defer time.Sleep(time.Minute) // as long as a server may wait at the end of a connection
+		defer server.Close()
+		defer close(over)
+		transport := &http.Transport{DialContext: network.dial}
+		defer transport.CloseIdleConnections()
+		for path, tt := range map[string]struct {
+			want  string
+			after time.Duration
+		}{
+			"/silent": {"no answer for 3s", 3 * time.Second}, "/deaf": {"nothing could be sent for 1s", time.Second},
+			"/stops": {"nothing came for 1s", time.Second}, "/": {"", 0},
+		} {
+			client, size := &http.Client{Transport: &Guard{Next: transport, Stall: time.Second, Think: 3 * time.Second}}, 10
+			if tt.want == "" {
+				client = &http.Client{Transport: &Guard{Next: transport}}
+			}
+			if path == "/deaf" {
+				size = 64 << 20 // more than what a connection holds by itself
+			}
+			begun := time.Now()
+			resp, err := client.Post("http://server.test"+path, "", strings.NewReader(strings.Repeat("x", size)))
+			if err == nil {
+				_, err = io.ReadAll(resp.Body)
+				resp.Body.Close()
+			}
+			if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) || time.Since(begun) != tt.after {
+				t.Errorf("%s: %v after %s", path, err, time.Since(begun))
+			}
 		}
-	}))
-	defer server.Close()
-	defer close(over)
-	const short = 300 * time.Millisecond // for a timer to run out, which some of these wait for
-	client := &http.Client{Transport: &Guard{Next: http.DefaultTransport, Stall: short, Think: 3 * short}}
-	for path, want := range map[string]string{
-		"/silent": "no answer for 900ms", "/deaf": "nothing could be sent for 300ms", "/stops": "nothing came for 300ms", "/": "",
-	} {
-		client, size := client, 10
-		if want == "" {
-			client = &http.Client{Transport: &Guard{Next: http.DefaultTransport}}
-		}
-		if path == "/deaf" {
-			size = 64 << 20 // more than what a connection holds by itself
-		}
-		resp, err := client.Post(server.URL+path, "", strings.NewReader(strings.Repeat("x", size)))
-		if err == nil {
-			_, err = io.ReadAll(resp.Body)
-			resp.Body.Close()
-		}
-		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
-			t.Errorf("%s: %v", path, err)
-		}
-	}
+	})
 }
