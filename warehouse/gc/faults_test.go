@@ -117,8 +117,7 @@ func build(dir string) error {
 // TestBesideBuilds: eight processes that build and two that collect all they can.
 func TestBesideBuilds(t *testing.T) {
 	h := newHouse(t)
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-	defer cancel()
+	ctx := t.Context()
 	results := make(chan error)
 	for range 8 {
 		go func() { results <- child(ctx, "build", h.dir).Run() }()
