@@ -112,6 +112,7 @@ func memberships() (v1 map[string]string, v2 string) {
 func (g *Group) add(parent, name string, settings []setting, memory bool) error {
 	sweepGroups(parent)
 	dir := filepath.Join(parent, name)
+	unix.Rmdir(dir) // left by a process that had this one's number
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return err
 	}
