@@ -246,14 +246,19 @@ func TestTimeoutAndDeafness(t *testing.T) {
 	for name, args := range map[string][]string{
 		"default": {"sleep:1h"},
 		"deaf":    {"daemon:deaf:+sleep:1h", "sleep:1h"},
-		"polite":  {"polite:", "sleep:1h"},
+		"polite":  {"polite:", "say:up", "sleep:1h"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t)
-			f.deadline(time.Minute)
-			f.step("s", args...).Timeout = 200 * time.Millisecond
+			f.deadline(5 * time.Minute)
+			s := f.step("s", args...)
+			s.Timeout = 200 * time.Millisecond
 			f.fails(FailedTimeout)
-			if name == "polite" && f.log("s") != "goodbye" {
+			for name == "polite" && f.log("s") == "" { // it had not begun to listen
+				s.Timeout *= 2
+				f.fails(FailedTimeout)
+			}
+			if name == "polite" && f.log("s") != "up\ngoodbye" {
 				t.Errorf("log %q: not told to end before it was killed", f.log("s"))
 			}
 		})
@@ -322,9 +327,9 @@ func TestManyFiles(t *testing.T) {
 
 func TestForkBomb(t *testing.T) {
 	f := newFixture(t)
-	f.deadline(2 * time.Minute)
+	f.deadline(10 * time.Minute)
 	f.options.MaxPIDs = 200
-	f.step("s", "forkbomb:").Timeout = 20 * time.Second
+	f.step("s", "forkbomb:").Timeout = 5 * time.Minute
 	if e := f.fails(FailedExit); e.ExitCode != 7 || !strings.Contains(f.log("s"), "resource temporarily unavailable") {
 		t.Errorf("%v: %s", e, f.log("s"))
 	}
@@ -407,11 +412,23 @@ func TestSweepOfKilledRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	os.Chmod(dead, 0)
-	f.step("s", "sleep:300ms")
-	f.must()
-	if _, err := os.Stat(filepath.Dir(filepath.Dir(dead))); !errors.Is(err, unix.ENOENT) {
-		t.Errorf("left from a killed run: %v", err)
+	f.step("s", "sleep:1h")
+	f.deadline(5 * time.Minute)
+	ctx, cancel := context.WithCancel(f.ctx)
+	f.ctx = ctx
+	go func() {
+		defer cancel()
+		for ctx.Err() == nil {
+			if _, err := os.Stat(filepath.Join(f.local.WorkDir(), "run-dead")); errors.Is(err, unix.ENOENT) {
+				return
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+	}()
+	if _, err := f.run(); !errors.Is(err, context.Canceled) {
+		t.Errorf("what a killed run left is still there: %v", err)
 	}
+	f.clean()
 }
 
 // TestWorldVersion fails when what every step sees changes without plan.World:

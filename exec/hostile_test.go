@@ -61,7 +61,7 @@ func TestLinksInRootWares(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t)
-			f.deadline(30 * time.Second)
+			f.deadline(5 * time.Minute)
 			f.linked("root", c.links)
 			f.ware("data", map[string]string{"a": "1"})
 			s := f.step("s", "cat:/in/a", "ls:/", "write:/out/x=1")

@@ -163,7 +163,7 @@ func (b *boxed) memory() int64 {
 	case n := <-b.usage:
 		return n
 	case <-b.ended:
-	case <-time.After(time.Second):
+	case <-time.After(patience): // an executor that hangs
 	}
 	return 0
 }
