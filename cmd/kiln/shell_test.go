@@ -67,7 +67,7 @@ func sit(t *testing.T, args ...string) *typist {
 	t.Cleanup(func() { p.ours.Close(); p.theirs.Close() })
 	p.before = p.settings()
 	p.resize(33, 77)
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	t.Cleanup(cancel)
 	p.cmd = osexec.CommandContext(ctx, "kiln", append([]string{"shell"}, args...)...)
 	p.cmd.Dir, p.cmd.Env = f.dir, append(f.env(), "TERM=vt52")
