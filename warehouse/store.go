@@ -24,8 +24,8 @@ type Store interface {
 	// Put brings a ware of local into the store. It is idempotent: what is there
 	// already stays and counts as put. When it has returned nil, Has and Get of any
 	// client find the ware; before that, none finds a part of it. The error matches
-	// ErrReadOnly when the store takes nothing. An alias is put as the tree it names,
-	// under that id.
+	// ErrReadOnly when the store takes nothing, and is a *HereError when it is about
+	// this machine. An alias is put as the tree it names, under that id.
 	Put(ctx context.Context, rec Record, local *Local, o Transfer) error
 
 	// Memo returns the sealed memo kept under key, which the caller opens and
@@ -54,6 +54,18 @@ type Transfer struct {
 	// processes: a Get that was killed is resumed from it by the next one. "": none.
 	CacheDir string
 }
+
+// A HereError is why a ware could not be read or packed on this machine, such as a full
+// disk: the store that it was to be put into has nothing to do with it.
+type HereError struct {
+	Dir string // that of the local warehouse, or of temporary files
+	Err error
+}
+
+func (e *HereError) Error() string { return "here, in " + e.Dir + ": " + e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *HereError) Unwrap() error { return e.Err }
 
 // ErrMismatch says that what was given is not the ware it was given for.
 var ErrMismatch = errors.New("not the ware that was asked for")

@@ -32,10 +32,10 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// about makes an Error of err, if it is one.
+// about makes an Error of err, if it is one, and is about the store.
 func (s *store) about(doing string, err error) error {
-	if err == nil {
-		return nil
+	if err == nil || errors.As(err, new(*warehouse.HereError)) {
+		return err
 	}
 	return &Error{doing, s.String(), err}
 }

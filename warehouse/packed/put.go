@@ -2,6 +2,7 @@ package packed
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -30,33 +31,35 @@ func (s *store) put(ctx context.Context, rec warehouse.Record, local *warehouse.
 	if there, err := s.has(ctx, name); there || err != nil {
 		return err
 	}
-	f, remove, err := scratchFile(local, o.CacheDir)
+	f, within, remove, err := scratchFile(local, o.CacheDir)
 	if err != nil {
-		return err
+		return &warehouse.HereError{Dir: within, Err: err}
 	}
 	defer func() { err = errors.Join(err, remove()) }()
 	size, err := packTo(ctx, f, rec, local)
 	if err != nil {
-		return err
+		return &warehouse.HereError{Dir: within, Err: err}
 	}
 	return s.objects.Put(ctx, name, newProgress(f, size, o.Progress), size)
 }
 
-// scratchFile makes a file for an archive that is being made, where what a killed
-// process leaves is swept; of a warehouse that can only be read, elsewhere.
-func scratchFile(local *warehouse.Local, cacheDir string) (*os.File, func() error, error) {
+// scratchFile makes a file for an archive that is being made, within the local warehouse,
+// where what a killed process leaves is swept; of one that can only be read, elsewhere.
+func scratchFile(local *warehouse.Local, cacheDir string) (f *os.File, within string, remove func() error, err error) {
+	within = local.Dir()
 	dir, err := local.Stage("put")
 	if errors.Is(err, warehouse.ErrReadOnly) {
-		dir, err = os.MkdirTemp(cacheDir, "put-")
+		within = cmp.Or(cacheDir, os.TempDir())
+		dir, err = os.MkdirTemp(within, "put-")
 	}
 	if err != nil {
-		return nil, nil, err
+		return nil, within, nil, err
 	}
-	f, err := os.Create(filepath.Join(dir, "archive"))
+	f, err = os.Create(filepath.Join(dir, "archive"))
 	if err != nil {
-		return nil, nil, errors.Join(err, os.Remove(dir))
+		return nil, within, nil, errors.Join(err, os.Remove(dir))
 	}
-	return f, func() error { return errors.Join(f.Close(), warehouse.RemoveTree(dir)) }, nil
+	return f, within, func() error { return errors.Join(f.Close(), warehouse.RemoveTree(dir)) }, nil
 }
 
 // packTo writes a ware as an archive to f and returns its size.

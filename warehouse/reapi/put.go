@@ -19,7 +19,9 @@ func (s *store) Put(ctx context.Context, rec warehouse.Record, local *warehouse.
 	if rec.Alias {
 		rec.ID = rec.Tree
 	}
-	if err := s.put(ctx, rec, local, o); err != nil {
+	if err := s.put(ctx, rec, local, o); errors.As(err, new(*warehouse.HereError)) {
+		return err
+	} else if err != nil {
 		return fmt.Errorf("put ware %s into %s: %w", rec.ID, s, err)
 	}
 	return nil
@@ -42,7 +44,7 @@ func (s *store) put(ctx context.Context, rec warehouse.Record, local *warehouse.
 	}
 	u, err := newUpload(ctx, s, able, rec, local, o)
 	if err != nil {
-		return err
+		return &warehouse.HereError{Dir: local.Dir(), Err: err}
 	}
 	// The server may have lost something since it was asked for it. If it can tell, it
 	// does so now.
@@ -63,6 +65,7 @@ type upload struct {
 	able  abilities
 	id    warehouse.WareID
 	from  *pack.Fileset
+	dir   string                      // of the local warehouse
 	files map[string]pack.ListedEntry // by SHA-256: where one with that content is
 	all   []remote.Digest             // of contents
 	msgs  map[remote.Digest][]byte    // Directory messages, and the Tree message
@@ -71,7 +74,7 @@ type upload struct {
 }
 
 func newUpload(ctx context.Context, s *store, able abilities, rec warehouse.Record, local *warehouse.Local, o warehouse.Transfer) (*upload, error) {
-	u := &upload{s: s, able: able, id: rec.ID, files: map[string]pack.ListedEntry{}, msgs: map[remote.Digest][]byte{}, count: &counter{tell: o.Progress}}
+	u := &upload{s: s, able: able, id: rec.ID, dir: local.Dir(), files: map[string]pack.ListedEntry{}, msgs: map[remote.Digest][]byte{}, count: &counter{tell: o.Progress}}
 	var err error
 	if u.from, err = pack.OpenFileset(ctx, local, rec); err != nil {
 		return nil, err
@@ -171,7 +174,11 @@ func (u *upload) open(ctx context.Context, d remote.Digest) (content, error) {
 	if msg, ok := u.msgs[d]; ok {
 		return newMemory(msg), nil
 	}
-	return u.from.Open(ctx, u.files[d.Hash])
+	c, err := u.from.Open(ctx, u.files[d.Hash])
+	if err != nil {
+		return nil, &warehouse.HereError{Dir: u.dir, Err: err}
+	}
+	return c, nil
 }
 
 // uploadBytes uploads one content from memory.

@@ -203,8 +203,11 @@ func (p *Pusher) memo(m *member, memo warehouse.Memo, early warehouse.StepKey) e
 // pushFailed notes why something was not pushed. What is about the one ware leaves the
 // warehouse in use.
 func (s *Set) pushFailed(ctx context.Context, m *member, err error) {
+	here := (*warehouse.HereError)(nil)
 	switch {
 	case ctx.Err() != nil:
+	case errors.As(err, &here) && noRoom(err):
+		s.warn("not everything is pushed to warehouse %s: this machine has no room in %s to pack it", m.Name, here.Dir)
 	case errors.Is(err, warehouse.ErrReadOnly):
 		m.mu.Lock()
 		first := !m.closed
@@ -213,7 +216,7 @@ func (s *Set) pushFailed(ctx context.Context, m *member, err error) {
 		if first {
 			s.warn("nothing is pushed to warehouse %s: %v", m.Name, err)
 		}
-	case errors.Is(err, warehouse.ErrMissing):
+	case errors.Is(err, warehouse.ErrMissing), here != nil:
 		s.warn("not pushed to warehouse %s: %v", m.Name, err)
 	default:
 		s.leave(ctx, m, err)

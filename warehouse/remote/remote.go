@@ -229,7 +229,7 @@ func (s *Set) fetch(ctx context.Context, id warehouse.WareID, progress func(done
 		switch {
 		case errors.Is(err, warehouse.ErrMissing):
 			continue
-		case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT): // which no warehouse would mend
+		case noRoom(err): // which no warehouse would mend
 			return warehouse.Record{}, fmt.Errorf("this machine has no room for ware %s: %w", id, err)
 		case mismatch(err):
 			s.warn("warehouse %s: %v", m.Name, err) // which who asked may not care for, and go elsewhere
@@ -244,6 +244,8 @@ func (s *Set) fetch(ctx context.Context, id warehouse.WareID, progress func(done
 	}
 	return warehouse.Record{}, fmt.Errorf("%w, and no warehouse gives it: %w", missing, errors.Join(failures...))
 }
+
+func noRoom(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }
 
 // mismatch reports whether a warehouse has given something else.
 func mismatch(err error) bool {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -395,5 +396,63 @@ func TestNoRoomHere(t *testing.T) {
 	}
 	if _, err := other.Fetch(t.Context(), small, nil); err != nil || len(other.warned) > 0 {
 		t.Errorf("then: %v, warned of %q", err, other.warned)
+	}
+}
+
+// TestPushDamaged: that a ware was changed on this machine's disk is said of that ware,
+// and other wares are pushed.
+func TestPushDamaged(t *testing.T) {
+	one := newTeam(t, newSecret(t), []string{t.TempDir()}, nil)
+	bad, good := one.ware("text"), one.ware("good")
+	rec, err := one.local.Get(bad)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(one.local.Fileset(rec), "text"), []byte("evil"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := one.push(one.made("a", bad)); err == nil {
+		t.Error("pushed")
+	}
+	if err := one.push(one.made("b", good)); err != nil {
+		t.Errorf("then: %v", err)
+	}
+	if len(one.warned) != 1 || !strings.Contains(one.warned[0], "not pushed to warehouse a: here, in "+one.local.Dir()) {
+		t.Errorf("warned of %q", one.warned)
+	}
+}
+
+// TestNoRoomToPack: that this machine's disk is too full to pack what is pushed is said
+// of this machine, once, and what needs less room is pushed.
+func TestNoRoomToPack(t *testing.T) {
+	full := t.TempDir()
+	if err := unix.Mount("kiln-test", full, "tmpfs", 0, "size=512k"); err != nil {
+		t.Skip("a small file system needs root: ", err)
+	}
+	t.Cleanup(func() { unix.Unmount(full, unix.MNT_DETACH) })
+	local, err := warehouse.OpenLocal(filepath.Join(full, "warehouse"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer local.Close()
+	one := newTeam(t, newSecret(t), []string{t.TempDir()}, nil)
+	one.o.Local, one.local = local, local
+	noise := make([]byte, 300<<10)
+	rand.NewChaCha8([32]byte{}).Read(noise)
+	large, small := one.ware(string(noise)), one.ware("small")
+	for range 2 {
+		if err := one.push(one.made("a", large)); !errors.Is(err, unix.ENOSPC) {
+			t.Errorf("pushed from a full disk: %v", err)
+		}
+	}
+	if err := one.push(one.made("b", small)); err != nil {
+		t.Errorf("then: %v", err)
+	}
+	if len(one.warned) != 1 || !strings.Contains(one.warned[0], "no room in "+local.Dir()) {
+		t.Errorf("warned of %q", one.warned)
+	}
+	two := newTeam(t, nil, []string{strings.TrimPrefix(one.o.Warehouses[0].URL, "ca+file://")}, nil)
+	if _, err := two.Fetch(t.Context(), small, nil); err != nil {
+		t.Error(err)
 	}
 }
