@@ -45,6 +45,7 @@ func TestCheckFindsChanges(t *testing.T) {
 			rec, err := Ingest(ctx, l, src, Options{})
 			must(t, err)
 			must(t, Check(ctx, l, rec.ID))
+			tick(t)
 			must(t, c.change(l.Fileset(rec)))
 			err = Check(ctx, l, rec.ID)
 			if c.want == "" {

@@ -54,7 +54,7 @@ type server struct {
 	root     string
 	mu       sync.Mutex
 	requests []string // METHOD PATH of each
-	sent     int64    // bytes of the last pack request's answer
+	sent     int64    // bytes of the last answer, as far as it has been given
 	protocol bool     // the client's wish for a version of the protocol is passed on
 	change   func(http.ResponseWriter, *http.Request) bool
 }
@@ -68,7 +68,7 @@ func newServer(t testing.TB) *server {
 	}
 	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.mu.Lock()
-		s.requests = append(s.requests, r.Method+" "+r.URL.Path)
+		s.requests, s.sent = append(s.requests, r.Method+" "+r.URL.Path), 0
 		change := s.change
 		s.mu.Unlock()
 		if change != nil && change(w, r) {
@@ -78,11 +78,7 @@ func newServer(t testing.TB) *server {
 		if s.protocol {
 			env = append(env, "GIT_PROTOCOL="+r.Header.Get("Git-Protocol"))
 		}
-		count := &countWriter{ResponseWriter: w}
-		(&cgi.Handler{Path: path, Env: env, Stderr: io.Discard}).ServeHTTP(count, r)
-		s.mu.Lock()
-		s.sent = count.n
-		s.mu.Unlock()
+		(&cgi.Handler{Path: path, Env: env, Stderr: io.Discard}).ServeHTTP(countWriter{w, s}, r)
 	}))
 	t.Cleanup(web.Close)
 	s.url = web.URL
@@ -96,15 +92,25 @@ func (s *server) answer(change func(http.ResponseWriter, *http.Request) bool) {
 	s.change = change
 }
 
-type countWriter struct {
-	http.ResponseWriter
-	n int64
+// asked returns what was asked since the last time, and the bytes of the last answer.
+func (s *server) asked() (requests []string, sent int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	requests, s.requests = s.requests, nil
+	return requests, s.sent
 }
 
-func (w *countWriter) Write(b []byte) (int, error) {
-	n, err := w.ResponseWriter.Write(b)
-	w.n += int64(n)
-	return n, err
+// A countWriter counts what is sent before the client has it.
+type countWriter struct {
+	http.ResponseWriter
+	s *server
+}
+
+func (w countWriter) Write(b []byte) (int, error) {
+	w.s.mu.Lock()
+	w.s.sent += int64(len(b))
+	w.s.mu.Unlock()
+	return w.ResponseWriter.Write(b)
 }
 
 // repo makes a repository of some commits, of 40 files of which each changes one.
@@ -204,27 +210,26 @@ func TestFetchLittle(t *testing.T) {
 	dir, url, o := s.repo(t, "r"), s.url+"/r", options(t)
 	head, err := open(t, url, "main", o)
 	must(t, err)
-	first := s.sent
+	_, first := s.asked()
 	repo, _, err := Open(t.Context(), url, head, o)
 	must(t, err)
 	defer repo.Close()
 	if parent, _ := git.ParseID(runGit(t, dir, "rev-parse", "HEAD~1")); repo.Objects.Has(parent) {
 		t.Error("the history was fetched")
 	}
-	s.requests = nil
 	must(t, second(open(t, url, head, o)))
-	if len(s.requests) > 0 {
-		t.Errorf("for a commit that is there: %v", s.requests)
+	if got, _ := s.asked(); len(got) > 0 {
+		t.Errorf("for a commit that is there: %v", got)
 	}
 	must(t, second(open(t, url, "v1", o)))
-	if got := fmt.Sprint(s.requests); strings.Count(got, "POST") > 2 {
+	if got, _ := s.asked(); strings.Count(fmt.Sprint(got), "POST") > 2 {
 		t.Errorf("for a tag of a commit that is there: %v", got)
 	}
 	next := commit(t, dir, 99)
 	got, err := open(t, url, "main", o)
 	must(t, err)
-	if got != next || s.sent > first/10 {
-		t.Errorf("an update to %s, want %s, took %d bytes after %d", got, next, s.sent, first)
+	if _, sent := s.asked(); got != next || sent > first/10 {
+		t.Errorf("an update to %s, want %s, took %d bytes after %d", got, next, sent, first)
 	}
 	if out := runGit(t, cacheOf(t, o), "fsck", "--strict", "--no-dangling"); out != "" {
 		t.Error(out)
