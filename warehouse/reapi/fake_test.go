@@ -55,6 +55,13 @@ func (f *fake) hooks() hooks {
 	return hooks{f.piece, f.mangle}
 }
 
+// count is how often a method has been called.
+func (f *fake) count(method string) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.calls[method]
+}
+
 // get, set and drop are for tests that change what it has while calls are under way.
 func (f *fake) get(d remote.Digest) []byte {
 	f.mu.Lock()
