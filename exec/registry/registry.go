@@ -4,6 +4,7 @@
 package registry
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -65,10 +66,8 @@ func (g *Registry) path(id, name string) string { return filepath.Join(g.dir, id
 // status and times are set here, the id only if there is none. That two callers create
 // one run is an error for the second.
 func (g *Registry) Create(run exec.Run) (_ exec.Run, _ *Hold, err error) {
-	now := time.Now()
-	if run.ID == "" {
-		run.ID = newID(now) // a list since then has it
-	}
+	id, now := newID(time.Now)
+	run.ID = cmp.Or(run.ID, id)
 	if !validID(run.ID) {
 		return exec.Run{}, nil, fmt.Errorf("enter run %q: its id is not a uuid", run.ID)
 	}

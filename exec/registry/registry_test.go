@@ -58,7 +58,7 @@ func TestIDsAreSortedByTimeAndUnique(t *testing.T) {
 	if n := len(slices.Compact(ids)); n != 8000 {
 		t.Errorf("8000 ids are %d", n)
 	}
-	if id := newID(time.UnixMilli(0x17F22E279B0)); id[14] != '7' || !strings.ContainsRune("89ab", rune(id[19])) {
+	if id, _ := newID(func() time.Time { return time.UnixMilli(0x17F22E279B0) }); id[14] != '7' || !strings.ContainsRune("89ab", rune(id[19])) {
 		t.Errorf("%s is no uuid of version 7", id)
 	}
 }
@@ -176,16 +176,31 @@ func TestEndedRunsStayAsTheyAre(t *testing.T) {
 	}
 }
 
-// A list takes the time of a run from its id, without reading the record.
-func TestIDIsNoOlderThanItsRun(t *testing.T) {
+// A list takes the time of a run from its id, without reading the record, and sorts by it.
+func TestRunsAreAsOldAsTheirIDs(t *testing.T) {
 	g := open(t)
-	for range 20 {
-		run, _ := create(t, g, exec.JobSpec{})
-		made, err := strconv.ParseUint(run.ID[:8]+run.ID[9:13]+run.ID[15:18], 16, 64)
-		created := uint64(run.Created.UnixMilli())<<12 | uint64(run.Created.Nanosecond()%1e6)<<12/1e6
-		if err != nil || made < created {
-			t.Errorf("run %s was created at %v, after its id: %x < %x, %v", run.ID, run.Created, made, created, err)
-		}
+	var under sync.WaitGroup
+	for range 8 {
+		under.Go(func() {
+			for range 10 {
+				run, hold, err := g.Create(exec.Run{})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				hold.Close()
+				made, err := strconv.ParseUint(run.ID[:8]+run.ID[9:13]+run.ID[15:18], 16, 64)
+				created := uint64(run.Created.UnixMilli())<<12 | uint64(run.Created.Nanosecond()%1e6)<<12/1e6
+				if err != nil || made < created {
+					t.Errorf("run %s was created at %v, after its id: %x < %x, %v", run.ID, run.Created, made, created, err)
+				}
+			}
+		})
+	}
+	under.Wait()
+	runs, _ := g.List("", exec.RunFilter{})
+	if !slices.IsSortedFunc(runs, func(a, b exec.Run) int { return a.Created.Compare(b.Created) }) {
+		t.Error("runs in the order of their ids are not in that of their times")
 	}
 }
 

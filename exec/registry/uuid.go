@@ -17,13 +17,18 @@ var (
 // NewID returns a uuid of version 7 (RFC 9562): 48 bits of milliseconds since 1970, 12
 // bits of a millisecond's fraction, 62 random bits. Of one process each is greater than
 // the one before, whatever its clock does.
-func NewID() string { return newID(time.Now()) }
+func NewID() string {
+	id, _ := newID(time.Now)
+	return id
+}
 
-func newID(now time.Time) string {
-	ms, fraction := uint64(now.UnixMilli()), uint64(now.Nanosecond()%1e6)
-	stamp := ms<<12 | fraction<<12/1e6
+// newID returns an id and when it was made: of one process their order is the same,
+// unless its clock is set back.
+func newID(clock func() time.Time) (string, time.Time) {
 	lastMu.Lock()
-	stamp = max(stamp, last+1)
+	now := clock()
+	ms, fraction := uint64(now.UnixMilli()), uint64(now.Nanosecond()%1e6)
+	stamp := max(ms<<12|fraction<<12/1e6, last+1)
 	last = stamp
 	lastMu.Unlock()
 	var id [16]byte
@@ -31,7 +36,7 @@ func newID(now time.Time) string {
 	binary.BigEndian.PutUint64(id[:], stamp>>12<<16|7<<12|stamp&0xfff)
 	id[8] = id[8]&0x3f | 0x80
 	text := hex.EncodeToString(id[:])
-	return text[:8] + "-" + text[8:12] + "-" + text[12:16] + "-" + text[16:20] + "-" + text[20:]
+	return text[:8] + "-" + text[8:12] + "-" + text[12:16] + "-" + text[16:20] + "-" + text[20:], now
 }
 
 // madeAt returns when a valid id was made, by the clock of its maker: to the millisecond.
