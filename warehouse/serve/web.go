@@ -105,7 +105,12 @@ func (s *Server) webPut(w http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		err = mayWrite(r.Context())
 	}
-	if err == nil && !s.hasSum(sum, anySize) {
+	switch {
+	case err != nil:
+	case s.hasSum(sum, anySize):
+		// Who sends all before it reads the answer would find the connection closed.
+		_, _ = io.Copy(io.Discard, r.Body)
+	default:
 		_, err = s.webTake(r, &sum)
 	}
 	if err != nil {

@@ -1,8 +1,11 @@
 package serve
 
 import (
+	"bufio"
+	"bytes"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"regexp"
 	"strings"
@@ -59,6 +62,28 @@ func TestRanges(t *testing.T) {
 			if x.code < 400 && resp.Header.Get("Etag") != tag {
 				t.Errorf("%s %s %v: ETag %s", x.method, path, x.header, resp.Header.Get("Etag"))
 			}
+		}
+	}
+}
+
+// TestPutAgain: what is there is handed in again by a client that reads no answer before it
+// has sent all, as some do, and the connection stays.
+func TestPutAgain(t *testing.T) {
+	s := start(t, Options{})
+	data := noise(t, 32<<20) // more than is on its way at once
+	conn, err := net.Dial("tcp", s.addr)
+	must(t, err)
+	defer conn.Close()
+	answers := bufio.NewReader(conn)
+	for range 3 {
+		req, err := http.NewRequest(http.MethodPut, "http://"+s.addr+"/cas/"+remote.DigestOf(data).Hash, bytes.NewReader(data))
+		must(t, err)
+		must(t, req.Write(conn))
+		resp, err := http.ReadResponse(answers, req)
+		must(t, err)
+		must(t, resp.Body.Close())
+		if resp.StatusCode != http.StatusOK || resp.Close {
+			t.Errorf("%s, the connection is closed: %v", resp.Status, resp.Close)
 		}
 	}
 }
