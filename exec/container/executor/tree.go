@@ -303,11 +303,16 @@ func fitting(point *os.File, port string, file bool) (*os.File, error) {
 // openInRoot opens path as a process whose root directory is root would.
 func openInRoot(root *os.File, path string) (*os.File, error) {
 	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS}
-	fd, err := unix.Openat2(int(root.Fd()), path, &how)
-	if err != nil {
-		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	for {
+		fd, err := unix.Openat2(int(root.Fd()), path, &how)
+		switch err {
+		case nil:
+			return os.NewFile(uintptr(fd), path), nil
+		case unix.EINTR, unix.EAGAIN: // the latter when anything on this machine was renamed or mounted meanwhile
+		default:
+			return nil, &os.PathError{Op: "open", Path: path, Err: err}
+		}
 	}
-	return os.NewFile(uintptr(fd), path), nil
 }
 
 const inputFlags = unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV
