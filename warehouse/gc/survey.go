@@ -276,6 +276,10 @@ func (c *collection) old(used int64) bool {
 	return c.o.KeepFor >= 0 && used <= c.now-int64(c.o.KeepFor/time.Second)
 }
 
+// fileTick is by how much what a file system notes as now may be behind the clock: a tick
+// of the slowest kernels.
+const fileTick = 10 * time.Millisecond
+
 // listLeases finds out what running kilns use.
 func (c *collection) listLeases() error {
 	c.evict = c.o.Warehouse.Evictor()
@@ -285,8 +289,9 @@ func (c *collection) listLeases() error {
 		return nil // for a look at it, nobody is at work
 	}
 	c.report.Running = n
+	since := c.o.UsedSince.Add(-fileTick).Unix()
 	for i := range c.wares {
-		if w := &c.wares[i]; !c.o.UsedSince.IsZero() && w.used >= c.o.UsedSince.Unix() {
+		if w := &c.wares[i]; !c.o.UsedSince.IsZero() && w.used >= since {
 			w.rooted = true
 		}
 	}
