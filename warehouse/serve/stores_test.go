@@ -105,6 +105,13 @@ func TestLocalWares(t *testing.T) {
 				t.Run(what, func(t *testing.T) { warehousetest.Get(t, s, rec) })
 			}
 			after := warehousetest.Small(t, l, "later")
+			taken(t, func() error {
+				has, err := s.Has(t.Context(), []warehouse.WareID{after.ID})
+				if err == nil && !has[0] {
+					err = warehouse.ErrMissing
+				}
+				return err
+			})
 			warehousetest.Get(t, s, after)
 
 			must(t, l.Remove(after.ID))
@@ -114,6 +121,18 @@ func TestLocalWares(t *testing.T) {
 			missing(t, s, after.ID)
 		})
 	}
+}
+
+// taken waits until a server has taken up what has come to the local warehouse. It does not
+// look again soon after it has taken long to look.
+func taken(t *testing.T, there func() error) {
+	t.Helper()
+	err := there()
+	for errors.Is(err, warehouse.ErrMissing) {
+		time.Sleep(time.Millisecond)
+		err = there()
+	}
+	must(t, err)
 }
 
 func missing(t *testing.T, s warehouse.Store, id warehouse.WareID) {
@@ -189,9 +208,10 @@ func TestLocalMemos(t *testing.T) {
 				t.Errorf("the memo is %+v, %v", got, err)
 			}
 			memo("later-"+way, func(*warehouse.Memo) {})
-			if _, err := s.Memo(t.Context(), key("later-"+way)); err != nil {
-				t.Errorf("a memo that came later: %v", err)
-			}
+			taken(t, func() error {
+				_, err := s.Memo(t.Context(), key("later-"+way))
+				return err
+			})
 			for _, name := range []string{"network", "unisolated", "elsewhere", "gone", "none"} {
 				if _, err := s.Memo(t.Context(), key(name)); !errors.Is(err, warehouse.ErrMissing) {
 					t.Errorf("memo %s: %v, want that it is missing", name, err)
