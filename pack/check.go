@@ -27,10 +27,28 @@ type VerifyOptions struct {
 // Verify is Check with options. Of a warehouse that is open for reading only, it renews
 // no stamp.
 func Verify(ctx context.Context, l *warehouse.Local, id warehouse.WareID, o VerifyOptions) error {
-	rec, err := l.Get(id)
-	if err != nil {
-		return err
+	for {
+		rec, err := l.Get(id)
+		if err != nil {
+			return err
+		}
+		if err = verify(ctx, l, rec, o); !errors.Is(err, ErrCorrupt) {
+			return err
+		}
+		now, gone := l.Get(id)
+		if gone != nil {
+			return gone
+		}
+		if now.Stamp == rec.Stamp && now.Created.Equal(rec.Created) {
+			return err
+		}
+		// It was removed meanwhile, and made again.
 	}
+}
+
+// verify compares what lies on disk with the record of a ware.
+func verify(ctx context.Context, l *warehouse.Local, rec warehouse.Record, o VerifyOptions) error {
+	id := rec.ID
 	if !o.Deep {
 		stamp, err := restat(ctx, l, rec)
 		if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"sync"
 	"testing"
 	"time"
 
@@ -42,4 +43,39 @@ func TestVerifyDeep(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	}
+}
+
+// TestVerifyBesideRemoval: a ware that is removed while it is looked at, and perhaps made
+// again, has not been changed.
+func TestVerifyBesideRemoval(t *testing.T) {
+	ctx := context.Background()
+	l := openLocal(t)
+	src := t.TempDir()
+	sample(t, src)
+	rec, err := Ingest(ctx, l, src, Options{})
+	must(t, err)
+	done := make(chan struct{})
+	var lookers sync.WaitGroup
+	for _, deep := range []bool{false, true} {
+		lookers.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				if err := Verify(ctx, l, rec.ID, VerifyOptions{Deep: deep}); err != nil && !errors.Is(err, warehouse.ErrMissing) {
+					t.Errorf("deep %v: %v", deep, err)
+					return
+				}
+			}
+		})
+	}
+	for range 100 {
+		must(t, l.Remove(rec.ID))
+		_, err := Ingest(ctx, l, src, Options{})
+		must(t, err)
+	}
+	close(done)
+	lookers.Wait()
 }
