@@ -112,19 +112,7 @@ func (src *sources) fetch(ctx context.Context, s *source) error {
 			return shared
 		}
 	}
-	var failures []error
-	if k := w.Source.Kind; fetchable(w.Source) && k != formula.SourceID && k != formula.SourceCatalog { // which ask by themselves
-		fetched := false
-		if fetched, failures = src.fetchMirrored(ctx, s); fetched {
-			return nil
-		}
-	}
-	if err = src.fetchSource(ctx, s); err == nil {
-		src.tellMirrors(w, failures)
-	} else if ctx.Err() == nil {
-		err = withMirrors(err, failures)
-	}
-	if err != nil {
+	if err = src.fetchMirrored(ctx, s); err != nil {
 		if _, plain := shared.(*warehouse.MissingError); plain || shared == nil {
 			return err // no warehouse had anything to say
 		}

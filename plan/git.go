@@ -175,19 +175,22 @@ func (g *gitFetch) remote(ctx context.Context, rawURL, name string) (*git.Repo, 
 	if repo, id, err := g.remoteAt(ctx, rawURL, name, cached); err == nil {
 		return repo, id, nil
 	}
-	var failures []error
-	for _, mirror := range mirrors {
-		repo, id, err := g.mirror(ctx, mirror, name, o)
-		if err == nil || ctx.Err() != nil {
-			return repo, id, err
+	var repo *git.Repo
+	var id git.ID
+	own := len(mirrors)
+	places := append(slices.Clip(mirrors), rawURL)
+	failures, found, err := g.src.turns.take(ctx, places, func(ctx context.Context, i int) (_ bool, err error) {
+		if i == own {
+			repo, id, err = g.remoteAt(ctx, rawURL, name, o)
+		} else if repo, id, err = g.mirror(ctx, places[i], name, o); err != nil {
+			err = fmt.Errorf("git %s: %w", redactURL(places[i]), err)
 		}
-		failures = append(failures, fmt.Errorf("git %s: %w", redactURL(mirror), err))
+		return err == nil, err
+	})
+	if found || ctx.Err() != nil {
+		return repo, id, err
 	}
-	repo, id, err := g.remoteAt(ctx, rawURL, name, o)
-	if err != nil {
-		err = withMirrors(err, failures)
-	}
-	return repo, id, err
+	return nil, "", withMirrors(failures[own], failures[:own])
 }
 
 // mirror opens a mirror of a repository, which may be on this machine.
@@ -211,6 +214,9 @@ func (g *gitFetch) mirror(ctx context.Context, rawURL, commit string, o gitremot
 // remoteAt is remote without mirrors. What may pass is tried again, with pauses.
 func (g *gitFetch) remoteAt(ctx context.Context, rawURL, name string, o gitremote.Options) (*git.Repo, git.ID, error) {
 	g.cached = append(g.cached, rawURL)
+	if retry.IsHurried(ctx) {
+		o.Stall = min(o.Stall, retry.HurriedStall)
+	}
 	var repo *git.Repo
 	var id git.ID
 	err := g.src.retry().Do(ctx, func() (err error) {

@@ -50,22 +50,20 @@ func (src *sources) fetchPacked(ctx context.Context, s *source) error {
 	if s.id.String() == formula.EmptyWare {
 		return src.packs.putEmpty(ctx)
 	}
-	var failures []error
-	mismatch := false
-	for _, addr := range src.where(s) {
-		err := src.fetchFrom(ctx, s, addr)
-		if err == nil || ctx.Err() != nil {
-			return err
-		}
-		mismatch = mismatch || errors.Is(err, ErrMismatch)
-		failures = append(failures, err)
+	places := src.where(s)
+	failures, fetched, err := src.turns.take(ctx, places, func(ctx context.Context, i int) (bool, error) {
+		err := src.fetchFrom(ctx, s, places[i])
+		return err == nil, err
+	})
+	if fetched || ctx.Err() != nil {
+		return err
 	}
 	missing := &warehouse.MissingError{What: "ware " + s.id.String()}
 	if failures == nil {
 		return missing
 	}
-	err := fmt.Errorf("%w, and no address gives it: %w", missing, joined(failures))
-	if mismatch {
+	err = fmt.Errorf("%w, and no address gives it: %w", missing, joined(failures))
+	if errors.Is(err, ErrMismatch) {
 		return mismatchError{err}
 	}
 	return unavailableError{err}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
@@ -52,27 +53,35 @@ func (src *sources) mirrorAddrs(s *source) []string {
 	return addrs
 }
 
-// fetchMirrored brings s from a mirror of its ware. If none has it, failures are what
-// they did instead.
-func (src *sources) fetchMirrored(ctx context.Context, s *source) (fetched bool, failures []error) {
-	for _, addr := range src.o.Mirrors.OfWare(s.id) {
-		err := src.fetchFrom(ctx, s, addr)
-		if err == nil {
-			src.tellMirrors(s.wares[0], failures)
-			return true, nil
-		}
-		failures = append(failures, err)
-		if ctx.Err() != nil {
-			break
-		}
+// fetchMirrored brings s from a mirror of its ware, or else from its source.
+func (src *sources) fetchMirrored(ctx context.Context, s *source) error {
+	var places []string
+	if k := s.wares[0].Source.Kind; fetchable(s.wares[0].Source) && k != formula.SourceID && k != formula.SourceCatalog { // which ask by themselves
+		places = src.o.Mirrors.OfWare(s.id)
 	}
-	return false, failures
+	own := len(places)
+	places = append(slices.Clip(places), s.wares[0].Addr) // whose source has mirrors of its own
+	failures, fetched, err := src.turns.take(ctx, places, func(ctx context.Context, i int) (bool, error) {
+		fetch := src.fetchSource
+		if i < own {
+			fetch = func(ctx context.Context, s *source) error { return src.fetchFrom(ctx, s, places[i]) }
+		}
+		err := fetch(ctx, s)
+		return err == nil, err
+	})
+	switch {
+	case fetched:
+		src.tellMirrors(s.wares[0], failures)
+	case ctx.Err() == nil:
+		err = withMirrors(failures[own], failures[:own])
+	}
+	return err
 }
 
 // withMirrors adds to err, which is what the source itself came to, what its mirrors
 // did. What kind of error it is, the source decides: a mirror can always be left out.
 func withMirrors(err error, failures []error) error {
-	if failures == nil {
+	if len(failures) == 0 {
 		return err
 	}
 	return fmt.Errorf("%w; of its mirrors, %v", err, joined(failures))

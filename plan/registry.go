@@ -34,6 +34,7 @@ const maxImageManifest = 8 << 20
 type registry struct {
 	ref          formula.ImageRef
 	d            downloader
+	turns        *turns
 	offline      bool
 	mirrors      []*registry // tried first for what has a digest
 	wrongMirrors []error     // of those that are none
@@ -47,7 +48,7 @@ type registry struct {
 // registry returns the client for the repository of ref.
 func (src *sources) registry(ref formula.ImageRef) *registry {
 	key := ref.Registry + "/" + ref.Repository
-	r := &registry{ref: ref, d: src.downloader(), offline: src.o.Offline}
+	r := &registry{ref: ref, d: src.downloader(), turns: &src.turns, offline: src.o.Offline}
 	for _, at := range src.mirrorsOf("oci://"+key, true) {
 		mirror, err := formula.ParseImageRef(strings.TrimPrefix(at, "oci://"))
 		if err != nil {
@@ -86,34 +87,36 @@ func (r *registry) blob(ctx context.Context, blob v1.Descriptor, progress progre
 // ErrUnavailable or ErrMismatch unless it is use's. A mirror is asked for what has a
 // digest, which tells what it has to give.
 func (r *registry) fetch(ctx context.Context, d *downloader, kind, id string, want digest.Digest, progress progressFunc, use func(*download) error) error {
-	failures := slices.Clone(r.wrongMirrors)
-	used := false
-	for _, mirror := range r.mirrors {
-		if want == "" || want.Algorithm() != digest.SHA256 || mirror.down.Load() {
-			continue
+	var places []string
+	var at []*registry
+	for _, mirror := range append(slices.Clip(r.mirrors), r) {
+		if mirror == r || want != "" && want.Algorithm() == digest.SHA256 && !mirror.down.Load() {
+			places = append(places, "oci://"+mirror.ref.Registry)
+			at = append(at, mirror)
 		}
-		err := mirror.fetchOwn(ctx, d, kind, id, want, progress, func(dl *download) error {
+	}
+	own := len(at) - 1
+	failures, used, err := r.turns.take(ctx, places, func(ctx context.Context, i int) (used bool, err error) {
+		err = at[i].fetchOwn(ctx, d, kind, id, want, progress, func(dl *download) error {
 			used = true
 			return use(dl)
 		})
-		if err == nil || used || ctx.Err() != nil {
-			return err
+		if err == nil || used || ctx.Err() != nil || i == own {
+			return used || err == nil, err
 		}
 		if errors.Is(err, ErrMismatch) {
-			err = fmt.Errorf("registry %s, repository %s: %w", mirror.ref.Registry, mirror.ref.Repository, err)
+			err = fmt.Errorf("registry %s, repository %s: %w", at[i].ref.Registry, at[i].ref.Repository, err)
 		}
-		mirror.down.Store(true)
+		if !retry.Later(err) { // which comes last by itself
+			at[i].down.Store(true)
+		}
 		r.tell(err)
-		failures = append(failures, err)
-	}
-	err := r.fetchOwn(ctx, d, kind, id, want, progress, func(dl *download) error {
-		used = true
-		return use(dl)
+		return false, err
 	})
-	if err == nil || used || ctx.Err() != nil {
+	if used || ctx.Err() != nil {
 		return err
 	}
-	return withMirrors(err, failures)
+	return withMirrors(failures[own], append(slices.Clip(r.wrongMirrors), failures[:own]...))
 }
 
 // fetchOwn is fetch without mirrors.

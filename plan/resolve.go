@@ -55,6 +55,7 @@ type sources struct {
 	warnings hcl.Diagnostics
 	spaces   sync.Map // workspace.Set by directory
 
+	turns      turns
 	registries sync.Map // by repository: what has been found out of each
 }
 

@@ -119,23 +119,20 @@ func (src *sources) fetchURL(ctx context.Context, s *source) (LockEntry, error) 
 func (src *sources) download(ctx context.Context, w *formula.Ware, d downloader, locked string, use func(*download) error) error {
 	want := strings.ToLower(w.Source.SHA256)
 	pin := cmp.Or(want, strings.ToLower(locked))
-	var failures []error
-	for _, mirror := range src.mirrorsOf(w.Source.URL, pin != "") {
-		there, err := src.downloadFrom(ctx, w, d, mirror, pin, use)
-		if there {
-			src.tellMirrors(w, failures)
+	places := append(slices.Clip(src.mirrorsOf(w.Source.URL, pin != "")), w.Source.URL)
+	own := len(places) - 1
+	failures, there, err := src.turns.take(ctx, places, func(ctx context.Context, i int) (bool, error) {
+		sum := pin
+		if i == own {
+			sum = want
 		}
-		if there || ctx.Err() != nil {
-			return err
-		}
-		failures = append(failures, err)
-	}
-	there, err := src.downloadFrom(ctx, w, d, w.Source.URL, want, use)
+		return src.downloadFrom(ctx, w, d, places[i], sum, use)
+	})
 	switch {
 	case there:
 		src.tellMirrors(w, failures)
 	case ctx.Err() == nil:
-		err = withMirrors(err, failures)
+		err = withMirrors(failures[own], failures[:own])
 	}
 	return err
 }

@@ -40,8 +40,11 @@ func (p Policy) Do(ctx context.Context, f func() error) error {
 		if err == nil || try == tries || IsFinal(err) || isRefused(err) || ctx.Err() != nil {
 			return err
 		}
-		if errors.As(err, new(silentError)) {
+		switch {
+		case errors.As(err, new(silentError)):
 			tries = min(tries, try+1) // each has taken as long as all others together
+		case IsHurried(ctx) && Later(err):
+			return err
 		}
 		if ended := p.wait(ctx, try, err); ended != nil {
 			return ended

@@ -54,6 +54,45 @@ func TestDo(t *testing.T) {
 	})
 }
 
+// TestHurried: what would be waited for long is not while another place can be asked.
+func TestHurried(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx := Hurried(t.Context())
+		for name, tt := range map[string]struct {
+			err   error
+			tries int
+			later bool
+		}{
+			"passes":          {errPasses, 5, false},
+			"asks for little": {After(errPasses, 5*time.Second), 5, false},
+			"asks for much":   {After(errPasses, 6*time.Second), 1, true},
+			"silent":          {Silent(errPasses), 2, true},
+		} {
+			tries := 0
+			err := Policy{}.Do(ctx, func() error { tries++; return tt.err })
+			if !errors.Is(err, errPasses) || tries != tt.tries || Later(err) != tt.later {
+				t.Errorf("%s: %v after %d tries, later: %v", name, err, tries, Later(err))
+			}
+		}
+		for ctx, want := range map[context.Context]time.Duration{t.Context(): defaultStall, ctx: HurriedStall} {
+			start := time.Now()
+			req, _ := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost", nil)
+			_, err := (&Guard{Next: dead{}}).RoundTrip(req)
+			if took := time.Since(start); !Later(err) || took != want {
+				t.Errorf("%v after %s, want %s", err, took, want)
+			}
+		}
+	})
+}
+
+// dead answers nothing.
+type dead struct{}
+
+func (dead) RoundTrip(req *http.Request) (*http.Response, error) {
+	<-req.Context().Done()
+	return nil, req.Context().Err()
+}
+
 func TestAnswer(t *testing.T) {
 	for status, final := range map[int]bool{400: true, 404: true, 429: false, 500: false, 501: true, 503: false} {
 		if err := Answer(&http.Response{StatusCode: status}, errPasses); IsFinal(err) != final || !errors.Is(err, errPasses) {

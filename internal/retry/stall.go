@@ -36,6 +36,9 @@ func (g *Guard) RoundTrip(req *http.Request) (*http.Response, error) {
 	if w.think == 0 {
 		w.think = defaultThink
 	}
+	if IsHurried(req.Context()) {
+		w.stall = min(w.stall, HurriedStall)
+	}
 	if req.Body == nil || req.Body == http.NoBody {
 		w.think = w.stall
 	}
@@ -58,6 +61,8 @@ func (g *Guard) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // A silentError says that a server said nothing for long.
 type silentError struct{ error }
+
+func (e silentError) Unwrap() error { return e.error }
 
 // A watch cancels a request when what it waits for does not come.
 type watch struct {

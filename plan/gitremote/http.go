@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/kilnbuild/kiln/internal/retry"
 	"github.com/kilnbuild/kiln/warehouse"
 )
 
@@ -117,7 +118,7 @@ func (h *httpRemote) do(ctx context.Context, method string, at *url.URL, body []
 
 func (h *httpRemote) once(ctx context.Context, method string, at *url.URL, body []byte) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	stall := time.AfterFunc(h.o.Stall, func() { cancel(fmt.Errorf("nothing came for %s", h.o.Stall)) })
+	stall := time.AfterFunc(h.o.Stall, func() { cancel(retry.Silent(fmt.Errorf("nothing came for %s", h.o.Stall))) })
 	h.ended = append(h.ended, func() { stall.Stop(); cancel(nil) })
 	req, err := http.NewRequestWithContext(ctx, method, at.String(), bytes.NewReader(body))
 	if err != nil {

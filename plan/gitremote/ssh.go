@@ -11,6 +11,8 @@ import (
 	osexec "os/exec"
 	"strings"
 	"time"
+
+	"github.com/kilnbuild/kiln/internal/retry"
 )
 
 // A sshRemote speaks git's protocol through the ssh program, as git does: a person's
@@ -85,7 +87,7 @@ func (s *sshRemote) Read(b []byte) (int, error) {
 	stall := time.AfterFunc(s.o.Stall, func() { s.cmd.Process.Kill() })
 	n, err := s.out.Read(b)
 	if !stall.Stop() {
-		return n, &TemporaryError{Err: fmt.Errorf("nothing came for %s", s.o.Stall)}
+		return n, &TemporaryError{Err: retry.Silent(fmt.Errorf("nothing came for %s", s.o.Stall))}
 	}
 	if err != nil && n == 0 {
 		err = s.why(err)

@@ -127,7 +127,8 @@ func (r *receiver) run(ctx context.Context) error {
 	for {
 		before := r.p.have
 		err := r.Retry.Do(ctx, func() error { return r.read(ctx) })
-		if err == nil || retry.IsFinal(err) || ctx.Err() != nil || r.p.have-before < movesOn {
+		inVain := retry.IsFinal(err) || r.p.have-before < movesOn || retry.IsHurried(ctx) && retry.Later(err)
+		if err == nil || inVain || ctx.Err() != nil {
 			return err
 		}
 	}

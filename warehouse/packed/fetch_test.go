@@ -2,6 +2,7 @@ package packed
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,6 +33,7 @@ type place struct {
 	version  string
 	unsized  bool
 	noRanges bool
+	err      error // when it breaks off; nil: errBroken
 	breaks   []int // how many bytes come before each answer breaks off
 	mu       sync.Mutex
 	asked    []string
@@ -51,7 +53,7 @@ func (p *place) open(_ context.Context, offset int64, version string) (*Object, 
 	if len(p.breaks) > 0 {
 		n := min(p.breaks[0], len(rest))
 		p.breaks = p.breaks[1:]
-		r = io.MultiReader(bytes.NewReader(rest[:n]), broken{})
+		r = io.MultiReader(bytes.NewReader(rest[:n]), broken{cmp.Or(p.err, errBroken)})
 	}
 	size := int64(len(p.data))
 	if p.unsized {
@@ -60,9 +62,9 @@ func (p *place) open(_ context.Context, offset int64, version string) (*Object, 
 	return &Object{ReadCloser: io.NopCloser(r), Info: Info{size, p.version}, Offset: offset}, nil
 }
 
-type broken struct{}
+type broken struct{ err error }
 
-func (broken) Read([]byte) (int, error) { return 0, errBroken }
+func (b broken) Read([]byte) (int, error) { return 0, b.err }
 
 // text is n bytes of which no two parts are alike.
 func text(n int) []byte {
@@ -154,6 +156,25 @@ func TestFetchKeepsOn(t *testing.T) {
 	f, use, _ = p.fetch(t.TempDir(), "a", p.data)
 	if err := f.Do(t.Context(), use); !errors.Is(err, errBroken) || len(p.asked) != 5 {
 		t.Errorf("after %d tries: %v", len(p.asked), err)
+	}
+}
+
+// TestFetchHurried: a place that moves and is silent again and again is not kept on with
+// while another can be asked.
+func TestFetchHurried(t *testing.T) {
+	for _, c := range []struct {
+		ctx   context.Context
+		tries int
+	}{{t.Context(), 10}, {retry.Hurried(t.Context()), 2}} {
+		p := &place{data: text(14 << 20), version: "v", err: retry.Silent(errBroken)}
+		for range 5 {
+			p.breaks = append(p.breaks, 1<<20, 1<<20)
+		}
+		f, use, _ := p.fetch(t.TempDir(), "a", p.data)
+		err := f.Do(c.ctx, use)
+		if c.tries > 2 != (err == nil) || len(p.asked) < c.tries || c.tries == 2 && len(p.asked) != 2 {
+			t.Errorf("asked %d times: %v", len(p.asked), err)
+		}
 	}
 }
 
