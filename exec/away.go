@@ -31,6 +31,7 @@ type Runners struct {
 	Session  string                            // the label of runs that this kiln submits
 	Alive    func(session string) bool         // whether the kiln that submitted a run still runs
 	AtOnce   map[string]int                    // steps on a runner at a time, by its name; 0: DefaultAtOnce
+	LogLimit int64                             // of each step's run; 0: none
 }
 
 // OwnContainers is the name of the runner that needs no other: containers that the run
@@ -167,7 +168,7 @@ func (r *run) jobSpec(st *state, root warehouse.WareID) JobSpec {
 	s := JobSpec{
 		Name: st.Addr, Command: st.Action.Exec, Script: st.Action.Script, Continue: st.Action.Continue,
 		Env: environment(st.Step), Dir: st.Cwd, User: fmt.Sprintf("%d:%d", uid, gid), Root: root,
-		Resources: r.resourcesOf(st.Step), Network: st.Network, Timeout: st.Timeout,
+		Resources: r.resourcesOf(st.Step), Network: st.Network, Timeout: st.Timeout, LogLimit: r.Runners.LogLimit,
 		Labels: map[string]string{LabelStepKey: string(st.resolved.Key), LabelStep: st.Addr},
 	}
 	if r.Runners.Session != "" {

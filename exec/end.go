@@ -17,6 +17,7 @@ type End struct {
 	Started   time.Time // of the command; zero: it was not started
 	Took      time.Duration
 	Outputs   map[string]warehouse.WareID
+	Unlogged  int64 // bytes that the command wrote and its logs do not have
 }
 
 // Exited is the End of a command by itself.
@@ -34,7 +35,7 @@ func (e End) Settle(r *Run) {
 		r.Started = e.Started.UTC()
 		r.Ended = r.Started.Add(e.Took) // of one clock that does not jump
 	}
-	r.Message = e.Message
+	r.Message, r.Unlogged = e.Message, e.Unlogged
 	if e.Signal > 0 {
 		r.Signal = e.Signal
 	} else if e.ExitCode >= 0 {

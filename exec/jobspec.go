@@ -15,6 +15,9 @@ func (s JobSpec) Check() error {
 	if s.Timeout < 0 {
 		err = errors.Join(err, fmt.Errorf("timeout %s: want more than nothing", s.Timeout))
 	}
+	if s.LogLimit < 0 {
+		err = errors.Join(err, fmt.Errorf("log limit %d: want a number of bytes, or 0 for none", s.LogLimit))
+	}
 	if !s.Root.IsZero() && s.Image != "" {
 		err = errors.Join(err, errors.New("a root ware and an image: want one of them"))
 	}

@@ -79,6 +79,7 @@ type JobSpec struct {
 	Network   bool              `json:"network,omitempty"` // it may use the environment's network
 	Timeout   time.Duration     `json:"timeout,omitempty"` // nanoseconds, from Submit to the command's end; 0: none
 	Labels    map[string]string `json:"labels,omitempty"`
+	LogLimit  int64             `json:"log_limit,omitempty"` // bytes kept of stdout, and of stderr, before only their ends are; 0: all
 }
 
 // A JobInput is a ware at an absolute path.
@@ -192,8 +193,9 @@ type Run struct {
 	Signal   int       `json:"signal,omitempty"`
 	Entry    *int      `json:"entry,omitempty"` // script: index from 0 of the entry that failed
 
-	Outputs   map[string]warehouse.WareID `json:"outputs,omitempty"` // of a run that succeeded
-	Isolation string                      `json:"isolation"`         // such as "container", "docker", "none"
+	Outputs   map[string]warehouse.WareID `json:"outputs,omitempty"`  // of a run that succeeded
+	Unlogged  int64                       `json:"unlogged,omitempty"` // bytes that it wrote and its logs do not have; of a run that has ended
+	Isolation string                      `json:"isolation"`          // such as "container", "docker", "none"
 	Offline   Offline                     `json:"offline"`
 	// Unenforced names the limits that were asked for, by best effort, and are not kept:
 	// "cpus", "memory", "pids".

@@ -23,8 +23,8 @@ import (
 )
 
 const execHelp = `Run one command on a runner and wait for it. Its output is kiln's, and so is its exit
-code; 124 says that its time was up, 125 that it did not come to running it, and why is
-on stderr.
+code; 124 says that its time was up, 125 that it did not come to running it, or that not
+all it wrote is there, and why is on stderr.
 
 The command runs in the root ware, the builtin toolbox unless --root or --image says
 otherwise, without a network unless --network, with the environment of a step and
@@ -43,9 +43,10 @@ type execFlags struct {
 	inputs, outputs, env, labels, mounts []string
 	cpus, requestCPUs                    float64
 	memory, requestMemory                sizeValue
+	logLimit                             limitValue
 	pids                                 int64
 	timeout                              time.Duration
-	network, detach, quiet               bool
+	network, detach, quiet, ownLimit     bool
 	allow                                allowFlag
 }
 
@@ -62,6 +63,7 @@ func newExecCmd(a *app) *cobra.Command {
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
+			f.ownLimit = cmd.Flags().Changed("log-limit")
 			run, err := a.exec(cmd.Context(), &f, args)
 			if err != nil && err != errUnread {
 				err = withCode(codeNotRun, err)
@@ -94,6 +96,7 @@ func newExecCmd(a *app) *cobra.Command {
 	flags.Float64Var(&f.requestCPUs, "request-cpus", 0, "cores that a scheduler sets aside")
 	flags.Var(&f.requestMemory, "request-memory", "memory that a scheduler sets aside")
 	flags.DurationVar(&f.timeout, "timeout", 0, "end it after this time, such as 10m, waiting included")
+	flags.Var(&f.logLimit, "log-limit", "keep so much of its stdout, and of its stderr, and then only their ends; 0: all (config.hcl, else 1GiB)")
 	flags.BoolVar(&f.network, "network", false, "let it use the network")
 	flags.BoolVarP(&f.detach, "detach", "d", false, "print the id of the run and do not wait")
 	flags.BoolVarP(&f.quiet, "quiet", "q", false, "do not tell that the runner isolates nothing")
@@ -116,6 +119,11 @@ func (a *app) exec(ctx context.Context, f *execFlags, command []string) (run exe
 	if err != nil {
 		return run, err
 	}
+	if spec.LogLimit = int64(f.logLimit); !f.ownLimit {
+		if spec.LogLimit, err = logLimit(r.config); err != nil {
+			return run, err
+		}
+	}
 	runner, err := r.open(kind.name)
 	if err != nil {
 		return run, err
@@ -136,10 +144,16 @@ func (a *app) exec(ctx context.Context, f *execFlags, command []string) (run exe
 			fmt.Fprintf(a.stderr, "%s = %s\n", o.Name, id)
 		}
 	}
-	if run.Status == exec.RunSucceeded && run.Message != "" { // then what it wrote is not all there
-		return run, fmt.Errorf("run %s %s, but %s", run.ID, run.Status, run.Message)
+	switch {
+	case run.Status != exec.RunSucceeded:
+		return run, nil
+	case run.Message != "": // then what it wrote is not all there
+		err = fmt.Errorf("run %s %s, but %s", run.ID, run.Status, run.Message)
+	case run.Unlogged > 0:
+		err = withHint(fmt.Errorf("run %s %s, but %s of what it wrote is left out", run.ID, run.Status, byteSize(run.Unlogged)),
+			"--log-limit lets more through; 0 all.")
 	}
-	return run, nil
+	return run, err
 }
 
 // tellCaveats tells what a run has not of what it could have had.

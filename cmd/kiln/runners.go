@@ -128,6 +128,21 @@ func (r *runners) close() {
 	}
 }
 
+// defaultLogLimit is for each of a run's two logs: more than people read, and less than
+// fills a disk unnoticed.
+const defaultLogLimit = 1 << 30
+
+// logLimit is how large each log of a run may become, in bytes; 0: as large as it does.
+func logLimit(c *config.Config) (int64, error) {
+	limit := limitValue(defaultLogLimit)
+	if c.LogLimit != "" {
+		if err := limit.Set(c.LogLimit); err != nil {
+			return 0, fmt.Errorf("%s: defaults: log_limit = %q: %w", c.Path, c.LogLimit, err)
+		}
+	}
+	return int64(limit), nil
+}
+
 // fallback is the runner where none is named.
 func (r *runners) fallback() string {
 	if r.config.Runner != "" {
@@ -246,7 +261,10 @@ is usable from here and if not, why. Looking takes no longer than a few seconds.
 
 config.hcl sets the default, and what a runner needs to know:
 
-  defaults { runner = "container" }
+  defaults {
+    runner    = "container"
+    log_limit = "1GiB" # of a run's stdout, and of its stderr; "0": none
+  }
   runner "NAME" {
     at_once = 64 # steps on it at a time, those that wait in its queue included
     ...

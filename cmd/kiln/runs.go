@@ -281,6 +281,9 @@ func (a *app) printRun(run exec.Run) error {
 			line("output "+o.Name, id)
 		}
 	}
+	if run.Unlogged > 0 {
+		line("not logged", byteSize(run.Unlogged))
+	}
 	line("command", shellWords(run.Spec.Command))
 	line("directory", run.Dir)
 	return w.Flush()

@@ -31,6 +31,9 @@ func (a *app) stepRunners(s *session, f *runFlags, steps []*plan.Step) (to exec.
 	if len(names) == 0 {
 		return to, func() {}, nil
 	}
+	if to.LogLimit, err = logLimit(c); err != nil {
+		return to, nil, err
+	}
 	r, err := a.openRunners()
 	if err != nil {
 		return to, nil, err

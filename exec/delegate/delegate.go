@@ -8,7 +8,8 @@
 // brings the inputs to their ports, lays out the script, starts the command with its
 // environment and nothing else, ends every process that is left, packs the outputs and
 // sends them to a warehouse. It writes nothing on stdout and stderr, which are the
-// command's, unless it cannot deliver a result.
+// command's, unless it cannot deliver a result. What the command writes passes through it,
+// up to the run's limit: what keeps a container's log is rarely kiln's, and has other limits.
 package delegate
 
 import (
@@ -173,6 +174,11 @@ type Result struct {
 	Offline exec.Offline                `json:"offline"`
 	Placed  string                      `json:"placed,omitempty"` // how inputs came to their ports: "mounted", "copied", or both
 
+	// Logged is how many bytes of stdout and of stderr the environment was given to keep, and
+	// Unlogged how many of the command's it was not.
+	Logged   [2]int64 `json:"logged,omitzero"`
+	Unlogged int64    `json:"unlogged,omitempty"`
+
 	// Ware is set in place of all but Version and Run where the result was too large:
 	// that of a file which holds it.
 	Ware warehouse.WareID `json:"ware,omitzero"`
@@ -220,5 +226,5 @@ func (r Result) Apply(run *exec.Run) {
 	run.Status, run.Reason, run.Message = r.Status, r.Reason, r.Message
 	run.Started, run.Ended = r.Started, r.Ended
 	run.ExitCode, run.Signal, run.Entry = r.ExitCode, r.Signal, r.Entry
-	run.Outputs, run.Offline = r.Outputs, r.Offline
+	run.Outputs, run.Offline, run.Unlogged = r.Outputs, r.Offline, r.Unlogged
 }

@@ -115,6 +115,13 @@ func (r *Runner) settle(ctx context.Context, e *engine, id string) (exec.Run, er
 		if result, err = r.takeResult(ctx, e, run, state); err != nil {
 			return run, err
 		}
+		lost, err := r.Runs.NoteLost(id, 0, result.Logged)
+		if err != nil {
+			return run, err
+		}
+		if result.Unlogged += lost; lost > 0 && result.Message == "" {
+			result.Message = fmt.Sprintf("%d bytes of its log were lost by the engine", lost)
+		}
 	}
 	run, err = r.Runs.Update(id, func(run *exec.Run) {
 		result.Apply(run)

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/kilnbuild/kiln/exec"
+	"github.com/kilnbuild/kiln/exec/capture"
 )
 
 func isUnsupported(err error) bool { return errors.Is(err, exec.ErrUnsupported) }
@@ -162,6 +163,25 @@ func bigLine(s *suite) {
 	}
 	if out.Len() != size || bytes.Count(out.Bytes(), []byte("x")) != size {
 		s.Errorf("%d bytes of %d came", out.Len(), size)
+	}
+}
+
+// overLogLimit requires that of a log which would be larger than it may be the beginning
+// and the end are kept, the command is not held up, and the record says what is missing.
+func overLogLimit(s *suite) {
+	const limit = 16 << 10
+	run := s.do(s.spec("seq 300000; echo done >&2", func(j *exec.JobSpec) { j.LogLimit = limit }))
+	s.ended(run, exec.RunSucceeded, "")
+	stdout, stderr := s.logs(run.ID)
+	if log := stdout + stderr; !strings.HasPrefix(log, "1\n2\n3\n") || !inOrder(log, "kiln: the limit of a log", "kiln: ", "\n299999\n300000\n", "done\n") {
+		s.Errorf("%.50q and so on to %q", log, log[max(0, len(log)-50):])
+	}
+	if kept := len(stdout); kept > limit+capture.Tail+1000 || run.Unlogged == 0 || int(run.Unlogged)+kept < 1988895 { // what seq writes
+		s.Errorf("%d bytes are kept, %d are not", kept, run.Unlogged)
+	}
+	whole := s.do(s.spec("seq 3", func(j *exec.JobSpec) { j.LogLimit = limit }))
+	if stdout, _ := s.logs(whole.ID); stdout != "1\n2\n3\n" || whole.Unlogged != 0 {
+		s.Errorf("within its limit: %q, without %d bytes", stdout, whole.Unlogged)
 	}
 }
 

@@ -89,6 +89,7 @@ var tests = []struct {
 	{"directory", directory},
 	{"stdin is empty", stdinEmpty},
 	{"big log in one line", bigLine},
+	{"log over its limit", overLogLimit},
 	{"logs are followed", followed},
 	{"script", script},
 	{"command not found", notFound},

@@ -1,6 +1,7 @@
 package kubernetes
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -75,17 +76,13 @@ func (k *carrier) place(pod string) (int64, error) {
 // copyLog appends to file what it does not have of a log, which begins there at from. When
 // it is cut off it goes on, until the log has ended.
 func copyLog(ctx context.Context, c *api.Client, path, file string, from int64) {
-	f, err := os.OpenFile(file, os.O_WRONLY|os.O_APPEND, 0o600)
+	f, err := os.OpenFile(file, os.O_RDWR|os.O_APPEND, 0o600)
 	if err != nil {
 		return
 	}
 	defer f.Close()
 	for pause := 100 * time.Millisecond; ctx.Err() == nil; pause = min(2*pause, 5*time.Second) {
-		size, err := f.Seek(0, io.SeekEnd)
-		if err != nil {
-			return
-		}
-		err = copyFrom(ctx, c, path, f, size-from, true)
+		err := copyRest(ctx, c, path, f, from, true)
 		if err == nil || api.Is(err, http.StatusNotFound) {
 			return // to the end, or gone with its pod
 		}
@@ -93,6 +90,57 @@ func copyLog(ctx context.Context, c *api.Client, path, file string, from int64) 
 		case <-ctx.Done():
 		case <-time.After(pause):
 		}
+	}
+}
+
+// copyRest appends to a file what it does not have of a log, which begins there at from.
+func copyRest(ctx context.Context, c *api.Client, path string, f *os.File, from int64, follow bool) error {
+	size, err := f.Seek(0, io.SeekEnd)
+	if err != nil {
+		return err
+	}
+	skip := size - from
+	if skip > 0 {
+		had := make([]byte, min(skip, knownBy))
+		if _, err := f.ReadAt(had, size-int64(len(had))); err != nil {
+			return err
+		}
+		if skip, err = goOn(ctx, c, path, skip, had); err != nil {
+			return err
+		}
+	}
+	return copyFrom(ctx, c, path, f, skip, follow)
+}
+
+// knownBy is how many bytes tell one place in a log from others, if any do.
+const knownBy = 4 << 10
+
+// goOn returns where a log goes on of which we have a number of bytes, the last of them had:
+// behind these, which are elsewhere when the kubelet has rotated the log, or are in it no more.
+func goOn(ctx context.Context, c *api.Client, path string, number int64, had []byte) (int64, error) {
+	body, err := c.Stream(ctx, path, url.Values{"container": {containerName}})
+	if err != nil {
+		return 0, err
+	}
+	defer body.Close()
+	place := int64(0)
+	buf := make([]byte, 0, 1<<20)
+	for at := int64(0); ; { // of buf in the log
+		n, err := io.ReadFull(body, buf[len(buf):cap(buf)])
+		buf = buf[:len(buf)+n]
+		if end := number - at; end >= int64(len(had)) && end <= int64(len(buf)) && bytes.HasSuffix(buf[:end], had) {
+			return number, nil
+		}
+		if i := bytes.LastIndex(buf, had); i >= 0 {
+			place = at + int64(i+len(had))
+		}
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			return place, nil
+		} else if err != nil {
+			return 0, err
+		}
+		gone := len(buf) - len(had) + 1
+		at, buf = at+int64(gone), append(buf[:0], buf[gone:]...)
 	}
 }
 
@@ -120,17 +168,13 @@ func (k *carrier) glance(ctx context.Context, v view) error {
 	if err != nil {
 		return err
 	}
-	f, err := os.OpenFile(filepath.Join(k.run.Dir, registry.StdoutFile), os.O_WRONLY|os.O_APPEND, 0o600)
+	f, err := os.OpenFile(filepath.Join(k.run.Dir, registry.StdoutFile), os.O_RDWR|os.O_APPEND, 0o600)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	size, err := f.Seek(0, io.SeekEnd)
-	if err != nil {
-		return err
-	}
 	path := k.handle.pods() + "/" + v.pod.Metadata.Name + "/log"
-	if err = copyFrom(ctx, k.c, path, f, size-from, false); errors.Is(err, io.EOF) || api.Is(err, http.StatusNotFound) {
+	if err = copyRest(ctx, k.c, path, f, from, false); errors.Is(err, io.EOF) || api.Is(err, http.StatusNotFound) {
 		return nil // less than we have
 	}
 	return err

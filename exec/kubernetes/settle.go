@@ -29,6 +29,15 @@ func (k *carrier) settle(ctx context.Context, s state) error {
 	if err != nil {
 		s.RunStatus, s.reason, s.message, s.result = exec.RunFailed, exec.ReasonOutput, err.Error(), nil
 	}
+	if s.result != nil && k.log != nil {
+		lost, err := k.r.Registry.NoteLost(k.run.ID, k.handle.From, s.result.Logged)
+		if err != nil {
+			return err
+		}
+		if s.result.Unlogged += lost; lost > 0 && s.message == "" {
+			s.message = fmt.Sprintf("%d bytes of its log were lost: a node keeps only the newest part of a large one (containerLogMaxSize of its kubelet)", lost)
+		}
+	}
 	if s.exit != nil && s.result != nil && s.result.ExitCode != nil {
 		if err := k.r.Registry.WriteExit(k.run.ID, *s.result.ExitCode, s.result.Signal); err != nil {
 			return err

@@ -73,6 +73,32 @@ func (g *Registry) Logs(ctx context.Context, id string, follow bool, stdout, std
 	}
 }
 
+// NoteLost adds a line to each log that has fewer bytes than were written for it, in that of
+// stdout from the byte from on: its environment has lost them. It returns how many.
+func (g *Registry) NoteLost(id string, from int64, written [2]int64) (lost int64, err error) {
+	for i, name := range []string{StdoutFile, StderrFile} {
+		info, err := os.Stat(g.path(id, name))
+		if err != nil {
+			return lost, fmt.Errorf("look at the log of run %s: %w", id, err)
+		}
+		missing := written[i] - (info.Size() - from)
+		from = 0
+		if missing <= 0 {
+			continue
+		}
+		lost += missing
+		f, err := os.OpenFile(g.path(id, name), os.O_WRONLY|os.O_APPEND, 0)
+		if err != nil {
+			return lost, fmt.Errorf("add to the log of run %s: %w", id, err)
+		}
+		_, err = fmt.Fprintf(f, "\nkiln: %d bytes of this log were lost where the command ran\n", missing)
+		if err = errors.Join(err, f.Close()); err != nil {
+			return lost, fmt.Errorf("add to the log of run %s: %w", id, err)
+		}
+	}
+	return lost, nil
+}
+
 // A logReader reads on in a log file.
 type logReader struct {
 	path string

@@ -76,7 +76,7 @@ func carry(g *registry.Registry, run exec.Run, open func(string) (Environment, e
 	if err != nil {
 		return exec.NotRun(exec.ReasonSetup, err.Error())
 	}
-	logs, err := openLogs(run.Dir)
+	logs, err := openLogs(run)
 	if err != nil {
 		return exec.NotRun(exec.ReasonSetup, "open its logs: "+err.Error())
 	}
@@ -84,10 +84,12 @@ func carry(g *registry.Registry, run exec.Run, open func(string) (Environment, e
 	if g.CancelRequested(run.ID) {
 		end.Cancelled = true
 	} else {
-		end = env.Carry(ctx, &Job{Run: run, Stdout: logs[0].pipe, Stderr: logs[1].pipe, registry: g})
+		end = env.Carry(ctx, &Job{Run: run, Stdout: logs[0].File(), Stderr: logs[1].File(), registry: g})
 	}
 	for _, l := range logs {
-		if err := l.close(); err != nil && end.Message == "" {
+		left, err := l.close()
+		end.Unlogged += left
+		if err != nil && end.Message == "" {
 			end.Message = "its log is not complete: " + err.Error()
 		}
 	}

@@ -27,6 +27,7 @@ type Config struct {
 	Key        string      // absolute path of the secret key that signs memos; "": the default place
 	GC         GC
 	Runner     string // for steps that name none; "": container
+	LogLimit   string // of each log of a run, as written, such as "1GiB"; "": not said
 	Runners    []Runner
 
 	Path    string               // of the file; "" if there is none

@@ -53,7 +53,10 @@ gc {
   max_size  = "50GiB"
 }
 
-defaults { runner = "docker" }
+defaults {
+  runner    = "docker"
+  log_limit = "64MiB"
+}
 
 runner "kubernetes" {
   namespace = "builds"
@@ -73,7 +76,7 @@ runner "kubernetes" {
 	if len(c.OfModule("warpsys.org/zlib")) != 1 || len(c.OfModule("warpsys.organic/zlib")) != 0 || len(c.OfWare(warehouse.WareID{Packtype: "tar", Hash: "x"})) != 0 {
 		t.Error("mirrors of modules or wares")
 	}
-	if c.GC.KeepDays != 30 || c.Runner != "docker" || len(c.Runners) != 1 || c.Runners[0].AtOnce != 200 {
+	if c.GC.KeepDays != 30 || c.Runner != "docker" || c.LogLimit != "64MiB" || len(c.Runners) != 1 || c.Runners[0].AtOnce != 200 {
 		t.Errorf("the rest: %+v %q %v", c.GC, c.Runner, c.Runners)
 	}
 	t.Setenv("TEAM_TOKEN", "s3cret")

@@ -73,7 +73,8 @@ type (
 		Range    hcl.Range `hcl:",def_range"`
 	}
 	defaultsBlock struct {
-		Runner string `hcl:"runner,optional"`
+		Runner   string `hcl:"runner,optional"`
+		LogLimit string `hcl:"log_limit,optional"`
 	}
 	runnerBlock struct {
 		Name   string    `hcl:"name,label"`
@@ -119,7 +120,7 @@ func (d *decoder) config(c *Config, body hcl.Body) {
 		}
 	}
 	if f.Defaults != nil {
-		c.Runner = f.Defaults.Runner
+		c.Runner, c.LogLimit = f.Defaults.Runner, f.Defaults.LogLimit
 	}
 	for _, b := range f.Runners {
 		r := Runner{Name: b.Name, Body: b.Body, Range: b.Range}

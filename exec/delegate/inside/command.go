@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/kilnbuild/kiln/exec"
+	"github.com/kilnbuild/kiln/exec/capture"
 	"github.com/kilnbuild/kiln/exec/container/bundle"
 	"github.com/kilnbuild/kiln/exec/delegate"
 )
@@ -64,6 +65,11 @@ func (h *helper) command(ctx context.Context) error {
 		return nil // the outputs are what is there
 	}
 	kills := oomKills()
+	stopLogs, err := h.openLogs()
+	if err != nil {
+		return fail(exec.ReasonSetup, fmt.Errorf("take what the command writes: %w", err))
+	}
+	defer stopLogs()
 	pid, err := h.start(args)
 	if err != nil {
 		return fail(exec.ReasonSetup, err)
@@ -99,10 +105,7 @@ func (h *helper) start(args []string) (pid int, err error) {
 		}
 		return 0, fmt.Errorf("enter the working directory %s: %w", dir, cause(err))
 	}
-	files := []uintptr{null.Fd(), os.Stdout.Fd(), os.Stderr.Fd()}
-	if h.Merge {
-		files[2] = files[1]
-	}
+	files := []uintptr{null.Fd(), h.logs[0].File().Fd(), h.logs[len(h.logs)-1].File().Fd()}
 	if h.Confine || h.offlineHere() || len(h.marks) > 0 {
 		return h.enter(args, dir, files)
 	}
@@ -123,6 +126,31 @@ func (h *helper) start(args []string) (pid int, err error) {
 		}
 	}
 	return 0, fmt.Errorf("%s: %w", args[0], said)
+}
+
+// openLogs has what the command is going to write pass through this process. What is called
+// in the end waits for the rest of it.
+func (h *helper) openLogs() (stop func(), err error) {
+	to := []*os.File{os.Stdout, os.Stderr}
+	if h.Merge {
+		to = to[:1]
+	}
+	stop = func() {
+		for i, l := range h.logs {
+			taken, _ := l.Close() // who does not take it knows why
+			h.result.Logged[i] = taken.Kept
+			h.result.Unlogged += taken.Left
+		}
+	}
+	for _, f := range to {
+		l, err := capture.Start(f, h.Spec.LogLimit)
+		if err != nil {
+			stop()
+			return nil, err
+		}
+		h.logs = append(h.logs, l)
+	}
+	return stop, nil
 }
 
 // candidates returns where a command may be, by its name and the PATH in env.

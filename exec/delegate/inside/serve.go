@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/kilnbuild/kiln/exec"
+	"github.com/kilnbuild/kiln/exec/capture"
 	"github.com/kilnbuild/kiln/exec/delegate"
 	"github.com/kilnbuild/kiln/warehouse"
 )
@@ -32,7 +33,8 @@ type helper struct {
 	script string            // directory of the script
 	uid    int
 	gid    int
-	inTime func() // stops the clock: the command has ended
+	inTime func()         // stops the clock: the command has ended
+	logs   []*capture.Log // of stdout and stderr, or of both
 }
 
 // A failure is an error with the reason that the run's record gives for it.
