@@ -22,14 +22,14 @@ func (g *Group) Attach(attr *syscall.SysProcAttr) (detach func(), err error) {
 		}
 	}
 	for _, dir := range g.dirs {
-		tasks := filepath.Join(dir, "tasks")
+		tasks := filepath.Join(dir.path, "tasks")
 		if _, statErr := os.Stat(tasks); statErr == nil {
 			if err = moveThread(tasks); err == nil {
-				undo = append(undo, func() { moveThread(filepath.Join(filepath.Dir(dir), "tasks")) }) // its kiln stays what it was
+				undo = append(undo, func() { moveThread(filepath.Join(filepath.Dir(dir.path), "tasks")) }) // its kiln stays what it was
 			}
 		} else {
 			var f *os.File
-			if f, err = os.OpenFile(dir, os.O_RDONLY|unix.O_PATH|unix.O_DIRECTORY, 0); err == nil {
+			if f, err = os.OpenFile(dir.path, os.O_RDONLY|unix.O_PATH|unix.O_DIRECTORY, 0); err == nil {
 				attr.UseCgroupFD, attr.CgroupFD = true, int(f.Fd())
 				undo = append(undo, func() { f.Close() })
 			}

@@ -73,6 +73,7 @@ func Start(c Config) (*Executor, error) {
 		x.Kill()
 		return nil, fmt.Errorf("compile seccomp filter: %w", err)
 	}
+	go SweepGroups()
 	x.pids = newPidsGroup(c.Run, c.MaxPIDs)
 	if err := x.pids.add(x.cmd.Process.Pid); err != nil {
 		x.Kill()

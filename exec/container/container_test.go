@@ -2,7 +2,6 @@ package container
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -78,25 +77,6 @@ func TestOlder(t *testing.T) {
 			t.Errorf("older(%s, %s) = %v", c.a, c.b, got)
 		}
 	}
-}
-
-func TestGroupOfADeadProcessOfThisNumber(t *testing.T) {
-	l := Limits{PIDs: 100}
-	g, left := NewGroup(l)
-	if len(left) > 0 {
-		t.Skipf("needs cgroups: %v", left)
-	}
-	parent := filepath.Dir(g.dirs[0])
-	g.Remove()
-	name := fmt.Sprintf("%s%d-%d", jobGroupPrefix, os.Getpid(), jobGroups.Load()+1)
-	if err := os.Mkdir(filepath.Join(parent, name), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	g, left = NewGroup(l)
-	if len(left) > 0 || len(g.dirs) != 1 || filepath.Base(g.dirs[0]) != name {
-		t.Errorf("%v, %v", g.dirs, left)
-	}
-	g.Remove()
 }
 
 func TestTailKeepsTheEnd(t *testing.T) {

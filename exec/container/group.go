@@ -8,9 +8,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync/atomic"
+	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/kilnbuild/kiln/internal/dirlock"
 )
 
 // Limits are what all processes of one job may use together. 0 is no limit.
@@ -23,33 +25,37 @@ type Limits struct {
 // A Group is the cgroups that limit one job: one of version 2, or of version 1 one for
 // each controller. Its zero value limits nothing.
 type Group struct {
-	dirs   []string
+	dirs   []groupDir
 	memory string // the one that limits memory
 }
 
-// Groups of jobs are named by this kiln's process, so that another one can tell
-// those whose kiln has died.
-const jobGroupPrefix = "kilnjob-"
+// A groupDir is a cgroup. As long as its kiln lives it is locked, so that others can tell
+// those whose kiln has died, wherever that ran.
+type groupDir struct {
+	path string
+	lock *os.File
+}
 
-var jobGroups atomic.Int64
+// jobGroupPrefix begins the names of groups of jobs.
+const jobGroupPrefix = "kilnjob-"
 
 // NewGroup makes a group with as many of the limits as this user may have here. What
 // is left out it returns with the reason, by controller: "memory", "cpu", "pids".
 func NewGroup(l Limits) (*Group, map[string]error) {
+	SweepGroups()
 	v1, v2 := memberships()
-	name := fmt.Sprintf("%s%d-%d", jobGroupPrefix, os.Getpid(), jobGroups.Add(1))
 	g, left := &Group{}, map[string]error{}
 	var unified []string
 	for controller := range settingsOf(l, 1) {
 		if parent := v1[controller]; parent == "" {
 			unified = append(unified, controller)
-		} else if err := g.add(parent, name, settingsOf(l, 1)[controller], controller == "memory"); err != nil {
+		} else if err := g.add(parent, settingsOf(l, 1)[controller], controller == "memory"); err != nil {
 			left[controller] = err
 		}
 	}
 	if len(unified) > 0 {
 		slices.Sort(unified)
-		if err := g.addUnified(v2, name, unified, settingsOf(l, 2)); err != nil {
+		if err := g.addUnified(v2, unified, settingsOf(l, 2)); err != nil {
 			for _, controller := range unified {
 				left[controller] = err
 			}
@@ -109,31 +115,63 @@ func memberships() (v1 map[string]string, v2 string) {
 	return v1, v2
 }
 
-func (g *Group) add(parent, name string, settings []setting, memory bool) error {
-	sweepGroups(parent)
-	dir := filepath.Join(parent, name)
-	unix.Rmdir(dir) // left by a process that had this one's number
-	if err := os.Mkdir(dir, 0o755); err != nil {
+func (g *Group) add(parent string, settings []setting, memory bool) error {
+	dir, err := makeGroup(parent)
+	if err != nil {
 		return err
 	}
-	g.dirs = append(g.dirs, dir)
 	for _, s := range settings {
-		err := os.WriteFile(filepath.Join(dir, s.file), []byte(s.value), 0)
+		err := s.write(dir.path)
 		if err != nil && !(s.optional && errors.Is(err, os.ErrNotExist)) {
-			g.dirs = g.dirs[:len(g.dirs)-1]
-			unix.Rmdir(dir)
+			dir.remove()
 			return err
 		}
 	}
+	g.dirs = append(g.dirs, dir)
 	if memory {
-		g.memory = dir
+		g.memory = dir.path
 	}
 	return nil
 }
 
+// write writes the setting of the group in dir. It does not try to make the file, which is
+// forbidden and would tell nothing of whether there is one.
+func (s setting) write(dir string) error {
+	f, err := os.OpenFile(filepath.Join(dir, s.file), os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(s.value)
+	return errors.Join(err, f.Close())
+}
+
+// makeGroup makes and locks a cgroup. Another kiln's sweep may be first to lock it; then
+// another one is made.
+func makeGroup(parent string) (groupDir, error) {
+	for {
+		path, err := os.MkdirTemp(parent, jobGroupPrefix)
+		if err != nil {
+			return groupDir{}, err
+		}
+		lock, err := dirlock.Lock(path, unix.LOCK_EX)
+		if !errors.Is(err, os.ErrNotExist) {
+			return groupDir{path, lock}, err
+		}
+	}
+}
+
+// remove reports whether the group is gone. One that a process is in stays.
+func (d groupDir) remove() bool {
+	if err := unix.Rmdir(d.path); err != nil && !errors.Is(err, unix.ENOENT) {
+		return false
+	}
+	d.lock.Close()
+	return true
+}
+
 // addUnified makes a group of version 2, in the nearest group above this process that
 // has the controllers for its children and lets this user add one.
-func (g *Group) addUnified(own, name string, controllers []string, settings map[string][]setting) error {
+func (g *Group) addUnified(own string, controllers []string, settings map[string][]setting) error {
 	if own == "" {
 		return errors.New("this machine has no cgroups with the controller " + strings.Join(controllers, ", "))
 	}
@@ -152,7 +190,7 @@ func (g *Group) addUnified(own, name string, controllers []string, settings map[
 			err = &os.PathError{Op: "write", Path: filepath.Join(dir, "cgroup.procs"), Err: err}
 			continue
 		}
-		if err = g.add(dir, name, all, slices.Contains(controllers, "memory")); err == nil {
+		if err = g.add(dir, all, slices.Contains(controllers, "memory")); err == nil {
 			return nil
 		}
 	}
@@ -162,13 +200,26 @@ func (g *Group) addUnified(own, name string, controllers []string, settings map[
 	return err
 }
 
-// sweepGroups removes groups of jobs whose kiln has died.
+// SweepGroups removes, once for this process, the groups of jobs whose kiln has died. One
+// that a process is in stays for the next.
+var SweepGroups = sync.OnceFunc(func() {
+	v1, v2 := memberships()
+	for _, controller := range []string{"memory", "cpu", "pids"} {
+		if parent := v1[controller]; parent != "" {
+			sweepGroups(parent)
+		}
+	}
+	for dir := v2; dir != "" && strings.HasPrefix(dir, cgroupRoot); dir = filepath.Dir(dir) {
+		sweepGroups(dir)
+	}
+})
+
 func sweepGroups(parent string) {
 	left, _ := filepath.Glob(filepath.Join(parent, jobGroupPrefix+"*"))
 	for _, dir := range left {
-		pid, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(dir), jobGroupPrefix), "-")
-		if n, err := strconv.Atoi(pid); err == nil && n != os.Getpid() && errors.Is(unix.Kill(n, 0), unix.ESRCH) {
+		if lock, err := dirlock.Lock(dir, unix.LOCK_EX|unix.LOCK_NB); err == nil {
 			unix.Rmdir(dir)
+			lock.Close()
 		}
 	}
 }
@@ -177,7 +228,7 @@ func sweepGroups(parent string) {
 func (g *Group) Procs() ([]*os.File, error) {
 	files := make([]*os.File, 0, len(g.dirs))
 	for _, dir := range g.dirs {
-		f, err := os.OpenFile(filepath.Join(dir, "cgroup.procs"), os.O_WRONLY, 0)
+		f, err := os.OpenFile(filepath.Join(dir.path, "cgroup.procs"), os.O_WRONLY, 0)
 		if err != nil {
 			for _, f := range files {
 				f.Close()
@@ -209,9 +260,6 @@ func (g *Group) OutOfMemory() bool {
 // Remove removes the group, whose processes have ended, and reports whether it is
 // gone. The kernel may need a moment for that.
 func (g *Group) Remove() bool {
-	g.dirs = slices.DeleteFunc(g.dirs, func(dir string) bool {
-		err := unix.Rmdir(dir)
-		return err == nil || errors.Is(err, unix.ENOENT)
-	})
+	g.dirs = slices.DeleteFunc(g.dirs, groupDir.remove)
 	return len(g.dirs) == 0
 }

@@ -2,13 +2,13 @@ package executor
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/kilnbuild/kiln/exec/container/bundle"
+	"github.com/kilnbuild/kiln/internal/dirlock"
 	"github.com/kilnbuild/kiln/warehouse"
 )
 
@@ -156,7 +156,7 @@ func enterRun(dir string) (*os.File, error) {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, err
 		}
-		lock, err := lockRun(dir, unix.LOCK_EX)
+		lock, err := dirlock.Lock(dir, unix.LOCK_EX)
 		if !errors.Is(err, os.ErrNotExist) {
 			return lock, err
 		}
@@ -168,39 +168,11 @@ func enterRun(dir string) (*os.File, error) {
 func sweep(work string) {
 	left, _ := filepath.Glob(filepath.Join(work, runPrefix+"*"))
 	for _, path := range left {
-		if lock, err := lockRun(path, unix.LOCK_EX|unix.LOCK_NB); err == nil {
+		if lock, err := dirlock.Lock(path, unix.LOCK_EX|unix.LOCK_NB); err == nil {
 			removeRun(path)
 			lock.Close()
 		}
 	}
-}
-
-// lockRun opens and locks a run's directory. The error matches os.ErrNotExist if it is
-// gone by then, also when another one lies in its place.
-func lockRun(dir string, how int) (*os.File, error) {
-	lock, err := os.Open(dir)
-	if err != nil {
-		return nil, err
-	}
-	for err = unix.EINTR; err == unix.EINTR; {
-		err = unix.Flock(int(lock.Fd()), how)
-	}
-	if err != nil {
-		lock.Close()
-		return nil, fmt.Errorf("lock %s: %w", dir, err)
-	}
-	held, err := lock.Stat()
-	if err == nil {
-		var there os.FileInfo
-		if there, err = os.Lstat(dir); err == nil && os.SameFile(held, there) {
-			return lock, nil
-		}
-	}
-	lock.Close()
-	if err == nil {
-		err = os.ErrNotExist
-	}
-	return nil, err
 }
 
 // removeRun removes a run's directory. Its content goes first: of a tree that is
