@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/kilnbuild/kiln/pack"
@@ -63,6 +64,28 @@ func missing(t testing.TB, c *grpc.Conn, d remote.Digest) bool {
 	var resp remote.FindMissingBlobsResponse
 	must(t, c.Call(t.Context(), remote.FindMissingBlobs, &remote.FindMissingBlobsRequest{Digests: []remote.Digest{d}}, &resp))
 	return len(resp.Missing) > 0
+}
+
+// TestChangedWithinTick: what comes after the server has looked, and gives a directory no
+// other time since the clock of file systems stands still for a while, is seen too.
+func TestChangedWithinTick(t *testing.T) {
+	h := newHouse(t)
+	synctest.Test(t, func(t *testing.T) {
+		l, tick := newLocal(h.wares, nil), time.Now()
+		dir := filepath.Join(h.wares.Dir(), "record")
+		for want := range int64(3) {
+			h.ware(t, fmt.Append(nil, want))
+			must(t, os.Chtimes(dir+"/tree", time.Time{}, tick))
+			must(t, os.Chtimes(dir, time.Time{}, tick))
+			if want == 2 {
+				time.Sleep(time.Second)
+			}
+			must(t, l.refresh(t.Context()))
+			if wares, _ := l.count(); wares != want+1 {
+				t.Errorf("it knows of %d wares of %d", wares, want+1)
+			}
+		}
+	})
 }
 
 // TestPromised: what a client was told is here is not collected, in whatever way it asked,

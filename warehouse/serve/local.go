@@ -67,7 +67,7 @@ func (l *local) refresh(ctx context.Context) error {
 	if begun.Before(l.next) {
 		return nil
 	}
-	stamps := l.changed()
+	stamps, settled := l.changed()
 	if stamps == nil {
 		return nil
 	}
@@ -78,7 +78,7 @@ func (l *local) refresh(ctx context.Context) error {
 	if took := time.Since(begun); took > 10*time.Millisecond {
 		l.next = time.Now().Add(10 * took)
 	}
-	if err == nil {
+	if l.stamps = nil; err == nil && settled {
 		l.stamps = stamps
 	}
 	return err
@@ -89,8 +89,9 @@ func (l *local) refresh(ctx context.Context) error {
 const grain = 100 * time.Millisecond
 
 // changed returns when the directories of records and memos were changed, nil if that is
-// what it was the last time.
-func (l *local) changed() []time.Time {
+// what it was the last time, and whether that is so long ago that the next change has
+// another time.
+func (l *local) changed() (stamps []time.Time, settled bool) {
 	dirs := []string{filepath.Join(l.wares.Dir(), "record")}
 	for _, packtype := range packtypes {
 		dirs = append(dirs, filepath.Join(dirs[0], packtype))
@@ -98,20 +99,18 @@ func (l *local) changed() []time.Time {
 	if l.memos != nil {
 		dirs = append(dirs, l.memos.Dir())
 	}
-	stamps := make([]time.Time, len(dirs))
-	same := len(l.stamps) == len(dirs)
+	stamps = make([]time.Time, len(dirs))
+	settled = true
 	for i, dir := range dirs {
 		if info, err := os.Stat(dir); err == nil {
 			stamps[i] = info.ModTime()
 		}
-		if same = same && stamps[i].Equal(l.stamps[i]); time.Since(stamps[i]) < grain {
-			same = false
-		}
+		settled = settled && time.Since(stamps[i]) >= grain
 	}
-	if same {
-		return nil
+	if settled && slices.EqualFunc(stamps, l.stamps, time.Time.Equal) {
+		return nil, true
 	}
-	return stamps
+	return stamps, settled
 }
 
 // packtypes are those of wares that are offered. What others name is offered as the tree
