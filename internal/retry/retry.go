@@ -65,7 +65,7 @@ func (p Policy) wait(ctx context.Context, try int, err error) error {
 	if pause == nil {
 		pause = sleep
 	}
-	d := first << (try - 1)
+	d := first << min(try-1, 20) // days: more might be more than a Duration holds
 	d += rand.N(d/2 + 1)
 	var asked afterError
 	if errors.As(err, &asked) {

@@ -45,6 +45,10 @@ func TestDo(t *testing.T) {
 				t.Errorf("%s: %v after %d tries in %s", name, err, tries, took)
 			}
 		}
+		start, often := time.Now(), Policy{Tries: 101, Max: time.Second}
+		if err := often.Do(t.Context(), func() error { return errPasses }); err != errPasses || time.Since(start) > 100*time.Second {
+			t.Errorf("a hundred pauses: %v after %s", err, time.Since(start))
+		}
 		ctx, cancel := context.WithCancelCause(t.Context())
 		why := errors.New("enough")
 		time.AfterFunc(time.Second, func() { cancel(why) })
