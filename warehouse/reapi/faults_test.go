@@ -274,7 +274,7 @@ func TestRestart(t *testing.T) {
 			once.Do(func() { server.Close(); start() })
 		}
 	}}
-	s := open(t, "grpc://"+port.Addr(), reapi.Options{})
+	s := open(t, "grpc://"+port.Addr(), reapi.Options{Retry: retry.Policy{Tries: 1000, Max: time.Second}}) // until it is there again
 	defer s.Close()
 	must(t, s.Put(t.Context(), rec, l, o))
 	once = sync.Once{}

@@ -333,7 +333,7 @@ func TestKilled(t *testing.T) {
 	o := known()
 	o.PartSize = 5 << 20
 	b := open(t, s.URL(""), o)
-	b.o.Retry = retry.Policy{} // with pauses
+	b.o.Retry = retry.Policy{Tries: 1000, Max: time.Second} // until it is there again
 	data := random(23 << 20)
 	kill := func() { s.Kill(); s.Restart(t) }
 	if err := b.Put(t.Context(), ware, &hooked{ReaderAt: bytes.NewReader(data), at: 12 << 20, hook: kill}, int64(len(data))); err != nil {
