@@ -137,7 +137,7 @@ echo "k: v" > y; sed -i 's/v/w/' y; cat y; sed -i.bak s/w/x/ y; cat y y.bak; sed
 ---
 awk 'BEGIN { x = 3; print x * 2 }'; printf '1 2\n3 4\n' | awk '{ s += $2 } END { print s, NR }'; echo a:b | awk -F: '{ print $2 }'; awk -v n=5 'BEGIN { printf "%03d\n", n }'
 ---
-timeout 0.1 sleep 5; echo $?; timeout 5 echo fast; echo $?; timeout 5 sh -c 'exit 3'; echo $?
+timeout 0.1 sleep 5; echo $?; timeout 500 echo fast; echo $?; timeout 500 sh -c 'exit 3'; echo $?
 ---
 d=$(mktemp -d ./tmp.XXXXXX); test -d "$d" && echo dir; f=$(mktemp ./f.XXXXXX); stat -c %a "$f"; rm -r "$d" "$f"
 ---
