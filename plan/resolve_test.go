@@ -48,9 +48,12 @@ func newProject(t testing.TB, sources map[string]formula.Source) *project {
 		src.Range = hcl.Range{Filename: "kiln.hcl", Start: hcl.Pos{Line: line, Column: 3}, End: hcl.Pos{Line: line, Column: 9}}
 		pr.formula.Wares = append(pr.formula.Wares, &formula.Ware{Addr: addr, Dir: pr.dir, Source: src})
 	}
+	var mu sync.Mutex // for tests that resolve more than once at a time
 	pr.options = ResolveOptions{
 		Warehouse: w.Warehouse, CacheDir: filepath.Join(w.dir, "cache"),
 		Progress: func(p Progress) {
+			mu.Lock()
+			defer mu.Unlock()
 			if p.End && p.Err == nil {
 				pr.phases[p.Phase]++
 			}
