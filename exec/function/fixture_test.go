@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/kilnbuild/kiln/exec/container"
 	"github.com/kilnbuild/kiln/internal/embedded"
@@ -105,10 +106,13 @@ func (f *fixture) ware(dir string) warehouse.WareID {
 	return rec.ID
 }
 
+// patient is how long a call may take that is not to be cut short.
+const patient = 5 * time.Minute
+
 // probe returns an executor around the probe in one of its kinds.
 func probe[A, B any](f *fixture, kind string, options ...Option) *ContainerFunc[A, B] {
 	f.Helper()
-	c, err := Container[A, B]([]string{"/probe", kind}, append(append(f.where[:len(f.where):len(f.where)], Logs(f.logged)), options...)...)
+	c, err := Container[A, B]([]string{"/probe", kind}, append(append(f.where[:len(f.where):len(f.where)], Logs(f.logged), Timeout(patient)), options...)...)
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -69,7 +69,7 @@ func TestRunners(t *testing.T) {
 func (f *fixture) testRunner(l language, mounts ...Option) {
 	schemas := []Option{SchemaIn(`{"type": "object", "properties": {"values": {"items": {"type": "number"}}}}`), SchemaOut(summarySchema)}
 	open := func(options ...Option) *ContainerFunc[map[string]any, any] {
-		options = append(append([]Option{In(f.box), Root(f.root), Logs(f.logged)}, mounts...), options...)
+		options = append(append([]Option{In(f.box), Root(f.root), Logs(f.logged), Timeout(patient)}, mounts...), options...)
 		c, err := Container[map[string]any, any](l.command, options...)
 		if err != nil {
 			f.Fatal(err)
