@@ -11,9 +11,11 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/kilnbuild/kiln/internal/retry"
@@ -262,6 +264,54 @@ func through(t *testing.T, s *s3test.Server, o Options, do func(w http.ResponseW
 	return served(t, o, func(w http.ResponseWriter, r *http.Request) {
 		if !do(w, r) {
 			behind.ServeHTTP(w, r)
+		}
+	})
+}
+
+// roundTrip is a transport.
+type roundTrip func(r *http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// TestPartAfterFailure has a server that has received a part, and takes its time to put it
+// into place, refuse another: the upload is not removed before the first one is there.
+func TestPartAfterFailure(t *testing.T) {
+	alone(t)
+	synctest.Test(t, func(t *testing.T) {
+		o := secret()
+		o.PartSize, o.Parallel = 5<<20, 2
+		var mu sync.Mutex
+		var done []string
+		o.Transport = roundTrip(func(r *http.Request) (*http.Response, error) {
+			if r.Body != nil {
+				io.Copy(io.Discard, r.Body)
+			}
+			w, part := httptest.NewRecorder(), r.URL.Query().Get("partNumber")
+			switch {
+			case part == "1":
+				select {
+				case <-r.Context().Done(): // the server does not care
+				case <-time.After(10 * time.Second):
+				}
+			case part == "2":
+				fail(w, 403, "AccessDenied", "")
+			case r.Method == http.MethodPost:
+				io.WriteString(w, "<X><UploadId>1</UploadId></X>")
+			case slices.Contains(done, "DELETE"):
+				fail(w, 404, "NoSuchUpload", "")
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			done = append(done, r.Method+part)
+			return w.Result(), r.Context().Err()
+		})
+		b := open(t, fmt.Sprintf(urlFor, "http://s3.test"), o)
+		begun := time.Now()
+		if err := b.Put(t.Context(), ware, bytes.NewReader(random(10<<20)), 10<<20); !errors.Is(err, warehouse.ErrReadOnly) {
+			t.Errorf("a part is refused: %v", err)
+		}
+		if want := []string{"POST", "PUT2", "PUT1", "DELETE", "DELETE"}; !slices.Equal(done, want) || time.Since(begun) != 10*time.Second {
+			t.Errorf("%v after %s, want %v", done, time.Since(begun), want)
 		}
 	})
 }

@@ -77,13 +77,15 @@ func (b *Bucket) begin(ctx context.Context, key string) (id string, err error) {
 func (b *Bucket) sendParts(ctx context.Context, key, id string, body io.ReaderAt, size int64) ([]part, error) {
 	each := b.partSize(size)
 	parts := make([]part, (size+each-1)/each)
-	g, ctx := errgroup.WithContext(ctx)
+	g, going := errgroup.WithContext(ctx)
 	g.SetLimit(b.o.Parallel)
 	for i := range parts {
 		g.Go(func() error {
-			if ctx.Err() != nil {
-				return context.Cause(ctx)
+			if going.Err() != nil {
+				return context.Cause(going)
 			}
+			// When another one fails, what is under way ends by itself: a part that a server
+			// has received may come to be when its upload has been removed.
 			from := int64(i) * each
 			query := url.Values{"partNumber": {strconv.Itoa(i + 1)}, "uploadId": {id}}
 			resp, err := b.put(ctx, key, query, io.NewSectionReader(body, from, min(each, size-from)))
@@ -131,18 +133,27 @@ func (b *Bucket) complete(ctx context.Context, key, id string, parts []part, siz
 // more.
 const abortTime = 15 * time.Second
 
+// abortTries is how often an upload is removed that is still there: parts that were under
+// way may come to be after it was, as S3's documentation of AbortMultipartUpload says.
+const abortTries = 3
+
 // abort removes what was sent of an upload.
 func (b *Bucket) abort(ctx context.Context, key, id string) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTime)
 	defer cancel()
-	resp, err := b.send(ctx, request{method: http.MethodDelete, key: key, query: url.Values{"uploadId": {id}}})
-	if f := asFault(err); f != nil && f.Code == "NoSuchUpload" {
-		return nil
+	for range abortTries {
+		resp, err := b.send(ctx, request{method: http.MethodDelete, key: key, query: url.Values{"uploadId": {id}}})
+		if f := asFault(err); f != nil && f.Code == "NoSuchUpload" {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("parts of it may be left in the bucket: %w", err)
+		}
+		if err := resp.Body.Close(); err != nil {
+			return err
+		}
 	}
-	if err != nil {
-		return fmt.Errorf("parts of it may be left in the bucket: %w", err)
-	}
-	return resp.Body.Close()
+	return nil
 }
 
 // post sends data and reads the answer into v, if it is not nil. S3 may find out that
