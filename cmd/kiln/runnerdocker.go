@@ -31,7 +31,11 @@ func openDocker(o runnerSetting) (exec.Runner, error) {
 	if err != nil {
 		return nil, err
 	}
+	state, err := dataDir("docker")
+	if err != nil {
+		return nil, err
+	}
 	return docker.New(docker.Config{
-		Runs: o.registry, Warehouse: local, CacheDir: cache, Host: b.Host, Context: b.Context, Helper: b.Helper, Apart: b.Apart,
+		Runs: o.registry, Warehouse: local, CacheDir: cache, StateDir: state, Host: b.Host, Context: b.Context, Helper: b.Helper, Apart: b.Apart,
 	}), nil
 }

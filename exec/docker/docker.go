@@ -26,6 +26,7 @@ type Config struct {
 	Runs      *registry.Registry
 	Warehouse *warehouse.Local
 	CacheDir  string // for layers of images
+	StateDir  string // for what this user has in engines
 	// Host is the address of the engine, such as "unix:///run/podman/podman.sock", and
 	// Context the name of one of the docker command's contexts. Without either the engine is
 	// the one that the docker command would use, or else podman's.
@@ -153,6 +154,7 @@ func (f *refusal) Unwrap() error { return f.err }
 // begin makes the container of a run and starts it. After an error there is none.
 func (r *Runner) begin(ctx context.Context, e *engine, run exec.Run, helper string) error {
 	j := &job{Runner: r, engine: e, run: run, helper: helper, shared: e.shares && !r.Apart}
+	defer j.letGo()
 	err := j.create(ctx)
 	if err != nil && j.shared && notShared(err) {
 		e.shares, j.shared = false, false

@@ -50,7 +50,7 @@ func connect(dir string) (*docker.Runner, error) {
 		return nil, err
 	}
 	return docker.New(docker.Config{
-		Runs: registry.Open(filepath.Join(dir, "runs")), Warehouse: local, CacheDir: filepath.Join(dir, "cache"),
+		Runs: registry.Open(filepath.Join(dir, "runs")), Warehouse: local, CacheDir: filepath.Join(dir, "cache"), StateDir: filepath.Join(dir, "docker"),
 		Helper: os.Getenv(envHelper), Apart: os.Getenv(envApart) != "",
 	}), nil
 }

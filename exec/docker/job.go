@@ -34,6 +34,7 @@ type job struct {
 	mounts  []mount.Mount
 	root    string // fileset of the root ware; "": none that is known
 	inputs  []input
+	using   *os.File // keeps the image of the root ware from being removed; nil: nothing does
 }
 
 // An input is a ware of this machine at a port.
@@ -68,11 +69,13 @@ func (j *job) create(ctx context.Context) error {
 	for _, m := range spec.Mounts {
 		j.bind(m.Host, m.Port, !m.Writable)
 	}
-	// The engine's warnings are about limits that it leaves out: those the helper verifies.
-	_, err = j.ContainerCreate(ctx, client.ContainerCreateOptions{
-		Name: containerName(j.run.ID), Image: image, Config: j.config(), HostConfig: j.hostConfig(),
-	})
-	if errdefs.IsNotFound(err) && strings.Contains(strings.ToLower(err.Error()), "no such image") {
+	err = j.createFrom(ctx, image)
+	if noImage(err) && spec.Image == "" { // somebody who is not of this user's kilns has removed it since
+		if image, err = j.image(ctx); err == nil {
+			err = j.createFrom(ctx, image)
+		}
+	}
+	if noImage(err) {
 		return &refusal{exec.ReasonImageMissing, err}
 	}
 	if err != nil {
@@ -82,6 +85,20 @@ func (j *job) create(ctx context.Context) error {
 		return nil
 	}
 	return j.send(ctx)
+}
+
+// createFrom makes the container. The engine's warnings are about limits that it leaves out:
+// those the helper verifies.
+func (j *job) createFrom(ctx context.Context, image string) error {
+	_, err := j.ContainerCreate(ctx, client.ContainerCreateOptions{
+		Name: containerName(j.run.ID), Image: image, Config: j.config(), HostConfig: j.hostConfig(),
+	})
+	return err
+}
+
+// noImage reports whether an engine says that it does not have a container's image.
+func noImage(err error) bool {
+	return errdefs.IsNotFound(err) && strings.Contains(strings.ToLower(err.Error()), "no such image")
 }
 
 // lookAtInputs makes sure that every ware is there and whole.

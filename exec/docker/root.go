@@ -53,7 +53,19 @@ func (j *job) image(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	j.letGo()
+	if j.using, err = j.useRoot(j.engine, name); err != nil {
+		return "", fmt.Errorf("note that image %s is used: %w", name, err)
+	}
 	return name, j.load(ctx, name, layers)
+}
+
+// letGo says that the run's image needs no protection any more.
+func (j *job) letGo() {
+	if j.using != nil {
+		j.using.Close()
+		j.using = nil
+	}
 }
 
 // layers returns what the image of the root ware is made of, and its name.
@@ -132,6 +144,7 @@ func (j *job) load(ctx context.Context, name string, layers []image.Layer) error
 	if there, err := has(); err != nil || !there {
 		return fmt.Errorf("load image %s: the engine took it and does not have it: %w", name, err)
 	}
+	j.trimRoots(ctx, j.engine)
 	return nil
 }
 

@@ -1,4 +1,5 @@
-// Package dirlock locks directories that others remove when nobody has them locked.
+// Package dirlock locks directories, and files, that others remove when nobody has them
+// locked.
 package dirlock
 
 import (
@@ -8,11 +9,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Lock opens and locks a directory with flock(2), as how says. The lock ends when the file is
+// Lock opens and locks one with flock(2), as how says. The lock ends when the file is
 // closed, or its process has ended, however it did. The error matches os.ErrNotExist if
-// the directory is gone by then, also when another one lies in its place.
-func Lock(dir string, how int) (*os.File, error) {
-	lock, err := os.Open(dir)
+// it is gone by then, also when another one lies in its place.
+func Lock(path string, how int) (*os.File, error) {
+	lock, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
@@ -21,12 +22,12 @@ func Lock(dir string, how int) (*os.File, error) {
 	}
 	if err != nil {
 		lock.Close()
-		return nil, fmt.Errorf("lock %s: %w", dir, err)
+		return nil, fmt.Errorf("lock %s: %w", path, err)
 	}
 	held, err := lock.Stat()
 	if err == nil {
 		var there os.FileInfo
-		if there, err = os.Lstat(dir); err == nil && os.SameFile(held, there) {
+		if there, err = os.Lstat(path); err == nil && os.SameFile(held, there) {
 			return lock, nil
 		}
 	}
