@@ -213,9 +213,6 @@ func (x *Executor) PrepareWith(j wire.Job, files []*os.File) error {
 // AskUsage has a Usage of a running job come as an event.
 func (x *Executor) AskUsage(id int64) error { return x.send(wire.KindUsage, wire.Usage{ID: id}) }
 
-// Mapped returns how many user ids exist in a job.
-func (x *Executor) Mapped() int { return x.ids.Count() }
-
 // Start runs a prepared job.
 func (x *Executor) Start(s wire.Start) error { return x.send(wire.KindStart, s) }
 

@@ -24,18 +24,15 @@ type Hold struct {
 	dir  string
 }
 
-// takeHold takes a run's hold, or says that another process has it: unless how waits for
-// that.
-func takeHold(dir string, how int) (*Hold, error) {
+// takeHold takes the hold of a run that is being entered. One that looks whether it is held may be
+// first: then it is waited for.
+func takeHold(dir string) (*Hold, error) {
 	f, err := os.OpenFile(filepath.Join(dir, ownerFile), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	if err := flock(f, how); err != nil {
+	if err := flock(f, unix.LOCK_EX); err != nil {
 		f.Close()
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			err = fmt.Errorf("run %s is in the hands of another process", filepath.Base(dir))
-		}
 		return nil, err
 	}
 	return &Hold{f, dir}, nil
@@ -67,14 +64,6 @@ func (h *Hold) Close() error { return h.file.Close() }
 // environment: an engine, a cluster.
 func (h *Hold) Release() error {
 	return errors.Join(os.Remove(filepath.Join(h.dir, ownerFile)), h.Close())
-}
-
-// Take makes this process the owner of a run that its environment has owned, or nobody.
-func (g *Registry) Take(id string) (*Hold, error) {
-	if _, err := g.read(id); err != nil {
-		return nil, err
-	}
-	return takeHold(g.Dir(id), unix.LOCK_EX|unix.LOCK_NB)
 }
 
 // orphaned reports whether a run has had an owner and has none.

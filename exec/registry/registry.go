@@ -89,7 +89,7 @@ func (g *Registry) Create(run exec.Run) (_ exec.Run, _ *Hold, err error) {
 			os.RemoveAll(run.Dir)
 		}
 	}()
-	hold, err := takeHold(run.Dir, unix.LOCK_EX) // one that looks whether it is held may be first
+	hold, err := takeHold(run.Dir)
 	if err != nil {
 		return exec.Run{}, nil, fmt.Errorf("enter run: %w", err)
 	}

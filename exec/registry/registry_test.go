@@ -86,9 +86,6 @@ func TestSecondSubmitterOfOneDirectoryIsRefused(t *testing.T) {
 	if _, _, err := g.Create(exec.Run{ID: run.ID}); err == nil || !strings.Contains(err.Error(), run.Dir) {
 		t.Errorf("second Create: %v", err)
 	}
-	if _, err := g.Take(run.ID); err == nil || !strings.Contains(err.Error(), "another process") {
-		t.Errorf("Take of a run that is held: %v", err)
-	}
 	if got, err := g.Get(run.ID); err != nil || got.Status != exec.RunPending {
 		t.Errorf("after that: %v %v", got.Status, err)
 	}
@@ -230,7 +227,7 @@ func TestRunsBeginWhileOthersLook(t *testing.T) {
 		if err := os.MkdirAll(g.Dir(id), 0o700); err != nil {
 			t.Fatal(err)
 		}
-		hold, err := takeHold(g.Dir(id), unix.LOCK_EX)
+		hold, err := takeHold(g.Dir(id))
 		if err != nil {
 			t.Error(err)
 			break
