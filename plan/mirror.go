@@ -59,7 +59,7 @@ func (src *sources) fetchPacked(ctx context.Context, s *source) error {
 		return err
 	}
 	missing := &warehouse.MissingError{What: "ware " + s.id.String()}
-	if failures == nil {
+	if len(failures) == 0 {
 		return missing
 	}
 	err = fmt.Errorf("%w, and no address gives it: %w", missing, joined(failures))
