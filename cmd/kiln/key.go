@@ -160,7 +160,11 @@ func withTrusted(change func([]seal.Trusted) ([]seal.Trusted, error)) error {
 	if err != nil {
 		return err
 	}
-	if d, err := os.Open(filepath.Dir(path)); err == nil {
+	dir := filepath.Dir(path)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	if d, err := os.Open(dir); err == nil {
 		defer d.Close()
 		_ = unix.Flock(int(d.Fd()), unix.LOCK_EX) // a file system without locks is no reason to stop
 	}
