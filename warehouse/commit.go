@@ -195,7 +195,7 @@ func (l *Local) Remove(id WareID) error {
 	}
 	err = l.locked(func() error {
 		for _, path := range []string{p.record, p.dirs} {
-			if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			if err := removeAny(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return err
 			}
 		}

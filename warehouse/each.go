@@ -187,7 +187,7 @@ func (m *Memos) Remove(key StepKey, seen MemoStat) error {
 	}
 	path, err := m.path(key)
 	if err == nil {
-		err = os.Remove(path)
+		err = removeAny(path)
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove memo %s: %w", key, err)

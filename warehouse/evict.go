@@ -116,7 +116,7 @@ func (e *Evictor) fresh(s RecordStat) bool { return time.Since(time.Unix(0, s.Ct
 // is held. aside is "" when there is no fileset.
 func (l *Local) takeOut(p place) (aside string, err error) {
 	for _, path := range []string{p.record, p.dirs} {
-		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := removeAny(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return "", err
 		}
 	}

@@ -8,12 +8,37 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// noFile reports whether err, of readSmall, is that what is there is no file that can be
+// read, and that will not pass by itself.
+func noFile(err error) bool {
+	for _, errno := range []error{unix.EISDIR, unix.EACCES, unix.ELOOP, unix.ENXIO, unix.EIO} {
+		if errors.Is(err, errno) {
+			return true
+		}
+	}
+	return false
+}
+
+// removeAny removes what should be a file, also when it is a directory.
+func removeAny(path string) error {
+	err := os.Remove(path)
+	if err != nil && isDir(path) {
+		return RemoveTree(path)
+	}
+	return err
+}
+
+func isDir(path string) bool {
+	info, err := os.Lstat(path)
+	return err == nil && info.IsDir()
+}
+
 // readSmall reads a file of a few hundred bytes in fewer system calls than
 // os.ReadFile: plans look at ten thousand of them.
 func readSmall(path string) ([]byte, error) {
 	var fd int
 	err := retry(func() (err error) {
-		fd, err = unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		fd, err = unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 		return err
 	})
 	if err != nil {

@@ -47,6 +47,9 @@ func (m *Memos) Get(key StepKey) (*Memo, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, &MissingError{What: "memo " + string(key)}
 	}
+	if noFile(err) {
+		return nil, &MissingError{"memo " + string(key), fmt.Errorf("it is damaged: %w", err)}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read memo %s: %w", key, err)
 	}
@@ -70,7 +73,13 @@ func (m *Memos) Put(memo Memo) error {
 	data, err := json.Marshal(memo)
 	if err == nil {
 		tmp := m.dir + "/.tmp-" + m.salt + "-" + strconv.FormatUint(m.staged.Add(1), 10)
-		err = writeAside(tmp, path, append(data, '\n'))
+		data = append(data, '\n')
+		err = writeAside(tmp, path, data)
+		if err != nil && isDir(path) { // which nothing is renamed over
+			if err = RemoveTree(path); err == nil {
+				err = writeAside(tmp, path, data)
+			}
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("write memo %s: %w", memo.Key, err)

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"golang.org/x/sys/unix"
 	"time"
 )
 
@@ -48,6 +50,22 @@ func TestMemos(t *testing.T) {
 		var missing *MissingError
 		if !errors.As(err, &missing) || missing.Reason == nil || !errors.Is(err, ErrMissing) {
 			t.Errorf("%q: %v", damaged, err)
+		}
+	}
+	for name, damage := range map[string]func(path string) error{
+		"directory": func(path string) error { return os.MkdirAll(path+"/x/y", 0o755) },
+		"pipe":      func(path string) error { return unix.Mkfifo(path, 0o644) },
+		"loop":      func(path string) error { return os.Symlink(path, path) },
+	} {
+		must(t, os.Remove(path))
+		must(t, damage(path))
+		var missing *MissingError
+		if _, err := m.Get(want.Key); !errors.As(err, &missing) || missing.Reason == nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		must(t, m.Put(want))
+		if _, err := m.Get(want.Key); err != nil {
+			t.Errorf("%s: put again: %v", name, err)
 		}
 	}
 	for _, bad := range []StepKey{"", "x", StepKey(strings.Repeat("G", 64)), StepKey("../../../" + strings.Repeat("0", 55))} {

@@ -83,6 +83,9 @@ func readRecord(path string, id WareID) (Record, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return Record{}, &MissingError{What: "ware " + id.String()}
 	}
+	if noFile(err) {
+		return Record{}, &MissingError{"ware " + id.String(), fmt.Errorf("its record is damaged: %w", err)}
+	}
 	if err != nil {
 		return Record{}, fmt.Errorf("read record of ware %s: %w", id, err)
 	}

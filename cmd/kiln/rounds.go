@@ -212,6 +212,9 @@ func (a *app) runOnce(ctx context.Context, s *session, f *runFlags, steps []*pla
 	if err != nil {
 		return exec.Result{}, err
 	}
+	if err := a.refuseUnknown(s, f, steps); err != nil {
+		return exec.Result{}, err
+	}
 	tale.expect(steps, s.plan.Formula.Sources)
 	tale.because(whyStarted(explained))
 	if len(plan.Pending(explained)) == 0 && earlier == nil {

@@ -88,6 +88,14 @@ func (a *app) run(ctx context.Context, f *runFlags) error {
 	if f.format != "" && f.format != "warpforge" || f.format != "" && f.asJSON {
 		return fmt.Errorf("option --format %s: want warpforge, and not with --json", f.format)
 	}
+	if f.jobs < 0 {
+		return fmt.Errorf("--jobs %d: want a number from 0 on", f.jobs)
+	}
+	if f.runner != "" {
+		if err := isForSteps(f.runner); err != nil {
+			return err
+		}
+	}
 	exports, err := f.exports.parse(f)
 	if err != nil {
 		return err

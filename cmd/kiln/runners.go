@@ -156,6 +156,10 @@ func (r *runners) kind(name string) (runnerKind, error) {
 	if name == "" {
 		name = r.fallback()
 	}
+	return kindOf(name)
+}
+
+func kindOf(name string) (runnerKind, error) {
 	var names []string
 	for _, k := range runnerKinds {
 		if k.name == name {

@@ -24,6 +24,9 @@ func newWarehouseDuCmd(a *app) *cobra.Command {
 		Args:       cobra.NoArgs,
 		SuggestFor: []string{"size", "df", "stat"},
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if top < 0 {
+				return fmt.Errorf("--top %d: want a number from 0 on", top)
+			}
 			return a.warehouseDu(cmd.Context(), top, asJSON)
 		},
 	}
@@ -38,7 +41,7 @@ func (a *app) warehouseDu(ctx context.Context, top int, asJSON bool) error {
 		if err != nil {
 			return err
 		}
-		s.Largest = s.Largest[:min(len(s.Largest), max(0, top))]
+		s.Largest = s.Largest[:min(len(s.Largest), top)]
 		if asJSON {
 			return a.printJSON(s)
 		}

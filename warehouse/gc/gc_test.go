@@ -338,9 +338,11 @@ func TestBroken(t *testing.T) {
 	h.must(os.WriteFile(filepath.Join(h.dir, "warehouse/record/tree/dddd-1.dirs"), []byte("x"), 0o644))
 	h.must(os.WriteFile(filepath.Join(h.dir, "warehouse/record/tree/eeee-1.json"), nil, 0o644))
 	h.must(os.WriteFile(filepath.Join(h.dir, "memo", string(key(5))+".json"), []byte("{"), 0o644))
+	h.must(os.MkdirAll(filepath.Join(h.dir, "memo", string(key(6))+".json", "x"), 0o755))
+	h.must(os.MkdirAll(filepath.Join(h.dir, "warehouse/record/tree/ffff-1.json/x"), 0o755))
 	h.collect(-1, 0)
 	h.want([]int{1}, []int{1, 4})
-	for _, path := range []string{"fileset/tree/cccc-1", "stage/dead", "work/run-dead", "record/tree/dddd-1.dirs", "record/tree/eeee-1.json"} {
+	for _, path := range []string{"fileset/tree/cccc-1", "stage/dead", "work/run-dead", "record/tree/dddd-1.dirs", "record/tree/eeee-1.json", "record/tree/ffff-1.json"} {
 		if _, err := os.Lstat(filepath.Join(h.dir, "warehouse", path)); err == nil {
 			t.Errorf("%s is there", path)
 		}
