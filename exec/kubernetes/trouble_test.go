@@ -151,6 +151,55 @@ func TestNodeDrained(t *testing.T) {
 	}
 }
 
+// TestNodeDeleted: the node of a run is taken out of the cluster while it runs, and comes back.
+func TestNodeDeleted(t *testing.T) {
+	w := newWorld(t, "node-deleted", nil)
+	run := w.submit(w.spec("echo here; while :; do sleep 1; done"))
+	w.logged(run.ID, "here")
+	w.admin("", "delete", w.admin("", "get", "nodes", "-o", "name"))
+	back := func() { // a kubelet enters its node when it starts
+		if w.admin("", "get", "nodes", "-o", "name") == "" {
+			restart(t, "kubelet")
+		}
+	}
+	t.Cleanup(back)
+	run = w.wait(run.ID)
+	w.ended(run, exec.RunFailed, exec.ReasonEvicted)
+	if !strings.Contains(run.Message, "node") || !strings.Contains(w.log(run.ID), "here") {
+		t.Errorf("%s; its log is %q", run.Message, w.log(run.ID))
+	}
+	back()
+	next := w.submit(w.spec("echo back"))
+	w.ended(w.wait(next.ID), exec.RunSucceeded, "")
+	w.gone(run.ID)
+}
+
+// TestStorageUsedUp: the kubelet evicts a pod that takes more of the node's disk than it may.
+func TestStorageUsedUp(t *testing.T) {
+	w := newWorld(t, "storage", nil)
+	const limit = `{apiVersion: v1, kind: LimitRange, metadata: {name: storage, namespace: default},
+spec: {limits: [{type: Container, default: {ephemeral-storage: 16Mi}, defaultRequest: {ephemeral-storage: 1Mi}}]}}`
+	w.admin(limit, "apply", "-f", "-")
+	t.Cleanup(func() { admin(t, "", "delete", "limitrange", "storage") })
+	run := w.submit(w.spec("echo here; head -c 64000000 /dev/zero >/tmp/large; while :; do sleep 1; done"))
+	run = w.wait(run.ID)
+	w.ended(run, exec.RunFailed, exec.ReasonEvicted)
+	if !strings.Contains(run.Message, "ephemeral") {
+		t.Errorf("it is not said why: %s", run.Message)
+	}
+	w.gone(run.ID)
+}
+
+// gone fails the test if the cluster has anything of a run that has ended.
+func (w *world) gone(id string) {
+	w.Helper()
+	for _, kind := range []string{"jobs", "pods", "configmaps"} {
+		if left := w.admin("", "get", kind, "-l", "kiln.build/run="+id, "-o", "name"); left != "" {
+			w.Errorf("left: %s", left)
+		}
+	}
+}
+
 // TestPullRefused: the node may not have the image.
 func TestPullRefused(t *testing.T) {
 	needCluster(t)
