@@ -8,15 +8,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// noFile reports whether err, of readSmall, is that what is there is no file that can be
-// read, and that will not pass by itself.
+// noFile reports whether err, of readSmall, is that what is there is no file. One that
+// cannot be read is something else: another user or another day may read it.
 func noFile(err error) bool {
-	for _, errno := range []error{unix.EISDIR, unix.EACCES, unix.ELOOP, unix.ENXIO, unix.EIO} {
-		if errors.Is(err, errno) {
-			return true
-		}
-	}
-	return false
+	return errors.Is(err, unix.EISDIR) || errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENXIO)
 }
 
 // removeAny removes what should be a file, also when it is a directory.
