@@ -112,6 +112,9 @@ func (d *downloader) getURL(ctx context.Context, rawURL, wantSHA256 string, prog
 		},
 		From: object.String(), Key: "url " + rawURL, Progress: progress,
 	}
+	if wantSHA256 != "" {
+		f.Key = "sha256 " + wantSHA256 // wherever it is fetched from
+	}
 	return d.fetch(ctx, f, wantSHA256, func(dl *download) error {
 		dl.name = baseName(u.Path)
 		return use(dl)

@@ -7,9 +7,11 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/kilnbuild/kiln/formula"
@@ -107,6 +109,37 @@ func TestMirrorURL(t *testing.T) {
 	if cause := Cause(diags); !errors.Is(cause, ErrUnavailable) || errors.Is(cause, ErrMismatch) ||
 		!strings.Contains(text, liar) || !strings.Contains(text, none+"/m/") || !strings.Contains(text, none+"/gone") {
 		t.Errorf("all fail: %v", text)
+	}
+}
+
+// TestMirrorBreaksOff: the next place is asked for what the one before has not given, and
+// a wrong beginning costs no more than fetching all.
+func TestMirrorBreaksOff(t *testing.T) {
+	text := strings.Repeat("0123456789", 20_000)
+	var ranges []string
+	origin := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		ranges = append(ranges, r.Header.Get("Range"))
+		http.ServeContent(w, r, "", time.Time{}, strings.NewReader(text))
+	})
+	for _, tt := range []struct{ begins, want string }{
+		{text[:100_000], "bytes=100000-"},
+		{strings.Repeat("x", 100_000), "bytes=100000- "},
+	} {
+		mirror := serve(t, func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("Range") != "" {
+				http.NotFound(w, r) // it is gone
+				return
+			}
+			w.Header().Set("Content-Length", strconv.Itoa(len(text)))
+			io.WriteString(w, tt.begins)
+		})
+		ranges = nil
+		pr := newProject(t, map[string]formula.Source{"ware.a": {Kind: formula.SourceURL, URL: origin + "/a", SHA256: hexSum(text)}})
+		pr.quick()
+		pr.options.Mirrors = someMirrors{origin + "/": {mirror + "/"}}
+		if p, _ := pr.resolve(); !pr.Warehouse.Exists(p.Wares["ware.a"]) || strings.Join(ranges, " ") != tt.want {
+			t.Errorf("%.3s…: asked for %q", tt.begins, ranges)
+		}
 	}
 }
 
