@@ -215,8 +215,12 @@ var SweepGroups = sync.OnceFunc(func() {
 })
 
 func sweepGroups(parent string) {
-	left, _ := filepath.Glob(filepath.Join(parent, jobGroupPrefix+"*"))
-	for _, dir := range left {
+	entries, _ := os.ReadDir(parent) // and no pattern: names of systemd's have backslashes
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), jobGroupPrefix) {
+			continue
+		}
+		dir := filepath.Join(parent, e.Name())
 		if lock, err := dirlock.Lock(dir, unix.LOCK_EX|unix.LOCK_NB); err == nil {
 			unix.Rmdir(dir)
 			lock.Close()

@@ -93,6 +93,19 @@ func TestSweepTakesGroupsOfTheDead(t *testing.T) {
 	}
 }
 
+// A sweep finds groups also where systemd has escaped a name.
+func TestSweepInEscapedName(t *testing.T) {
+	parent := filepath.Join(t.TempDir(), `app-dbus\x2d:1.slice`)
+	dead := filepath.Join(parent, jobGroupPrefix+"1")
+	if err := os.MkdirAll(dead, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	sweepGroups(parent)
+	if _, err := os.Stat(dead); err == nil {
+		t.Error("it is there after a sweep")
+	}
+}
+
 func groups(parent string) []string {
 	left, _ := filepath.Glob(filepath.Join(parent, jobGroupPrefix+"*"))
 	return left
