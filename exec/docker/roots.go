@@ -1,7 +1,6 @@
 package docker
 
 import (
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -27,9 +26,14 @@ const maxRoots = 16
 // roots is the directory where this user keeps a file for each image in an engine that a
 // kiln of theirs has loaded. It was last written to when the image was last used, and is
 // locked, shared, from before it is looked for until a container has it: from then on
-// the engine lets nobody remove it.
+// the engine lets nobody remove it. podman, which says that it is another one each time it is
+// asked, is known by where it keeps its images.
 func (r *Runner) roots(e *engine) string {
-	sum := sha256.Sum256([]byte(cmp.Or(e.info.ID, e.DaemonHost())))
+	id := e.info.ID
+	if e.podman || id == "" {
+		id = strings.Join([]string{e.DaemonHost(), e.info.Name, e.info.DockerRootDir}, "\n")
+	}
+	sum := sha256.Sum256([]byte(id))
 	return filepath.Join(r.StateDir, "roots-"+hex.EncodeToString(sum[:8]))
 }
 

@@ -24,6 +24,9 @@ func TestEngineKeepsFewRoots(t *testing.T) {
 	const most = 16
 	var wares []warehouse.WareID
 	use := func(ware warehouse.WareID) {
+		if b.r, err = connect(b.dir); err != nil { // another kiln
+			t.Fatal(err)
+		}
 		b.do(exec.JobSpec{Name: "root", Command: []string{"/nothing"}, Root: ware}) // it cannot be started, but has its image
 	}
 	for i := range most + 1 {
