@@ -9,6 +9,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/kilnbuild/kiln/internal/retry"
 )
 
 // A daemon speaks git's protocol over a connection of its own, git://. Nothing
@@ -31,7 +33,7 @@ func (d *daemon) hello(ctx context.Context) (io.Reader, error) {
 	dialer := net.Dialer{Timeout: d.o.Stall}
 	conn, err := dialer.DialContext(ctx, "tcp", net.JoinHostPort(d.u.Hostname(), port))
 	if err != nil {
-		return nil, &TemporaryError{Err: err}
+		return nil, d.broken(err)
 	}
 	d.conn, d.stop = conn, context.AfterFunc(ctx, func() { conn.Close() })
 	text := fmt.Sprintf("%s %s\x00host=%s\x00\x00version=2\x00", service, d.u.Path, d.u.Host)
@@ -41,7 +43,7 @@ func (d *daemon) hello(ctx context.Context) (io.Reader, error) {
 func (d *daemon) send(_ context.Context, request []byte) (io.Reader, error) {
 	d.conn.SetWriteDeadline(time.Now().Add(d.o.Stall))
 	if _, err := d.conn.Write(request); err != nil {
-		return nil, &TemporaryError{Err: err}
+		return nil, d.broken(err)
 	}
 	return d, nil
 }
@@ -51,9 +53,17 @@ func (d *daemon) Read(b []byte) (int, error) {
 	d.conn.SetReadDeadline(time.Now().Add(d.o.Stall))
 	n, err := d.conn.Read(b)
 	if err != nil && err != io.EOF {
-		err = &TemporaryError{Err: err}
+		err = d.broken(err)
 	}
 	return n, err
+}
+
+// broken is err, of the connection, as one that may pass.
+func (d *daemon) broken(err error) error {
+	if late := net.Error(nil); errors.As(err, &late) && late.Timeout() {
+		err = retry.Silent(err)
+	}
+	return &TemporaryError{Err: err}
 }
 
 func (d *daemon) close() {

@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kilnbuild/kiln/internal/retry"
 	"github.com/kilnbuild/kiln/pack/git"
 )
 
@@ -418,6 +419,19 @@ func TestBadServers(t *testing.T) {
 	}
 }
 
+// TestStalledDaemon has a server of git:// that never answers.
+func TestStalledDaemon(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	defer l.Close()
+	o := options(t)
+	o.Stall = 50 * time.Millisecond
+	var passing *TemporaryError
+	if _, err := open(t, "git://"+l.Addr().String()+"/r", "", o); !errors.As(err, &passing) || !retry.Later(err) {
+		t.Errorf("a server that says nothing: %v", err)
+	}
+}
+
 func TestStalledServer(t *testing.T) {
 	s := newServer(t)
 	s.repo(t, "r")
@@ -435,7 +449,7 @@ func TestStalledServer(t *testing.T) {
 	o.Stall = 50 * time.Millisecond
 	_, err := open(t, s.url+"/r", strings.Repeat("12", 20), o)
 	var passing *TemporaryError
-	if !errors.As(err, &passing) || !strings.Contains(err.Error(), "nothing came for") {
+	if !errors.As(err, &passing) || !retry.Later(err) || !strings.Contains(err.Error(), "nothing came for") {
 		t.Errorf("a server that stalls: %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
