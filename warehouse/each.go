@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/kilnbuild/kiln/internal/dirlock"
 )
 
 // An Entry is a ware as its record's file shows it, unread.
@@ -238,7 +240,7 @@ func (l *Local) SweepWork() (n int) {
 				continue // of runners whose runs outlive their processes
 			}
 			path := filepath.Join(l.dir, top, e.Name())
-			lock, err := lockDir(path)
+			lock, err := dirlock.Lock(path, unix.LOCK_EX|unix.LOCK_NB)
 			if err != nil {
 				continue
 			}

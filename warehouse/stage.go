@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/kilnbuild/kiln/internal/dirlock"
 )
 
 // A stageDir is where one Local stages. It is locked while the Local is open: process
@@ -28,7 +30,7 @@ func makeStageDir(dir string) (*stageDir, error) {
 			return nil, err
 		}
 		var err error
-		if d.lock, err = lockDir(d.path); err == nil {
+		if d.lock, err = dirlock.Lock(d.path, unix.LOCK_EX|unix.LOCK_NB); err == nil {
 			return d, nil
 		}
 		// A sweep can catch it before it is locked; then it is made again.
@@ -36,29 +38,6 @@ func makeStageDir(dir string) (*stageDir, error) {
 			return nil, err
 		}
 	}
-}
-
-// lockDir locks a directory that nobody else has locked. The error matches
-// fs.ErrNotExist if it is gone by then.
-func lockDir(path string) (*os.File, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	err = retry(func() error { return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) })
-	if err != nil {
-		f.Close()
-		return nil, pathError("lock", path, err)
-	}
-	held, err := f.Stat()
-	if err == nil {
-		var there os.FileInfo
-		if there, err = os.Lstat(path); err == nil && os.SameFile(held, there) {
-			return f, nil
-		}
-	}
-	f.Close()
-	return nil, errors.Join(fs.ErrNotExist, err)
 }
 
 func (d *stageDir) close() {
@@ -72,7 +51,7 @@ func sweep(dir string) {
 	entries, _ := os.ReadDir(dir)
 	for _, e := range entries {
 		path := filepath.Join(dir, e.Name())
-		lock, err := lockDir(path)
+		lock, err := dirlock.Lock(path, unix.LOCK_EX|unix.LOCK_NB)
 		if err != nil {
 			continue
 		}

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/kilnbuild/kiln/internal/dirlock"
 )
 
 func must(t testing.TB, err error) {
@@ -276,7 +278,7 @@ func TestSweep(t *testing.T) {
 		must(t, os.MkdirAll(filepath.Join(dir, name, "ingest-1/sub"), 0o755))
 		must(t, os.Chmod(filepath.Join(dir, name, "ingest-1"), 0o500))
 	}
-	lock, err := lockDir(dir + "/live")
+	lock, err := dirlock.Lock(dir+"/live", unix.LOCK_EX|unix.LOCK_NB)
 	must(t, err)
 	sweep(dir)
 	left, err := filepath.Glob(dir + "/*")
