@@ -140,6 +140,7 @@ func (h *helper) openLogs() (stop func(), err error) {
 			taken, _ := l.Close() // who does not take it knows why
 			h.result.Logged[i] = taken.Kept
 			h.result.Unlogged += taken.Left
+			drain(to[i], taken.Kept)
 		}
 	}
 	for _, f := range to {
@@ -151,6 +152,36 @@ func (h *helper) openLogs() (stop func(), err error) {
 		h.logs = append(h.logs, l)
 	}
 	return stop, nil
+}
+
+// What reads a container's log, which lets go of what it has not passed on when the
+// container ends: seen of containerd's shim.
+const (
+	readerBuffers  = 64 << 10               // bytes that may be in them
+	readerLag      = 100 * time.Millisecond // to pass them on
+	readerPatience = 10 * time.Second       // until it reads something
+)
+
+// drain waits until what was written to a pipe, so many bytes, has been read.
+func drain(pipe *os.File, written int64) {
+	look := func() int {
+		n, err := unix.IoctlGetInt(int(pipe.Fd()), unix.TIOCINQ)
+		if err != nil {
+			return 0 // it is a file
+		}
+		return n
+	}
+	left, since := look(), time.Now()
+	if left == 0 && written <= readerBuffers {
+		return
+	}
+	for left > 0 && time.Since(since) < readerPatience {
+		time.Sleep(time.Millisecond)
+		if n := look(); n != left {
+			left, since = n, time.Now()
+		}
+	}
+	time.Sleep(readerLag)
 }
 
 // candidates returns where a command may be, by its name and the PATH in env.
