@@ -233,7 +233,7 @@ func TestEngineFullVolume(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer local.Close()
-	b.local, b.r = local, docker.New(docker.Config{Runs: b.r.Runs, Warehouse: local, CacheDir: b.dir + "/cache", Helper: os.Getenv(envHelper)})
+	b.local, b.r = local, docker.New(docker.Config{Runs: b.r.Runs, Warehouse: local, CacheDir: b.dir + "/cache", StateDir: b.dir + "/docker", Helper: os.Getenv(envHelper)})
 	root := b.ware(map[string]string{"x": "x"})
 	program, err := embedded.Toolbox()
 	if err == nil {
