@@ -154,8 +154,12 @@ func makeGroup(parent string) (groupDir, error) {
 			return groupDir{}, err
 		}
 		lock, err := dirlock.Lock(path, unix.LOCK_EX)
+		if err == nil {
+			return groupDir{path, lock}, nil
+		}
 		if !errors.Is(err, os.ErrNotExist) {
-			return groupDir{path, lock}, err
+			unix.Rmdir(path)
+			return groupDir{}, err
 		}
 	}
 }
