@@ -30,12 +30,14 @@ func (k *carrier) settle(ctx context.Context, s state) error {
 		s.RunStatus, s.reason, s.message, s.result = exec.RunFailed, exec.ReasonOutput, err.Error(), nil
 	}
 	if s.result != nil && k.log != nil {
+		k.log.stop() // nothing comes behind what is said of the rest
+		<-k.log.done
 		lost, err := k.r.Registry.NoteLost(k.run.ID, k.handle.From, s.result.Logged)
 		if err != nil {
 			return err
 		}
 		if s.result.Unlogged += lost; lost > 0 && s.message == "" {
-			s.message = fmt.Sprintf("%d bytes of its log were lost: a node keeps only the newest part of a large one (containerLogMaxSize of its kubelet)", lost)
+			s.message = fmt.Sprintf("%d bytes of its log were lost on the node, which keeps only the newest part of a large one (containerLogMaxSize of its kubelet)", lost)
 		}
 	}
 	if s.exit != nil && s.result != nil && s.result.ExitCode != nil {
