@@ -4,8 +4,10 @@ package registry
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -38,6 +40,17 @@ func Credentials(ctx context.Context, repo name.Repository) (authn.Authenticator
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
+}
+
+// BlobGone reports whether a manifest was refused since the registry does not see a blob
+// that it names. Put again, with its blobs, it may be taken: docker's registry loses sight
+// of a blob for a moment while another client pushes it too, and one that collects garbage
+// may just have removed it.
+func BlobGone(err error) bool {
+	var answer *transport.Error
+	return errors.As(err, &answer) && slices.ContainsFunc(answer.Errors, func(d transport.Diagnostic) bool {
+		return d.Code == transport.ManifestBlobUnknownErrorCode
+	})
 }
 
 const maxCode = 200 // bytes of what a registry wrote that are told

@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/kilnbuild/kiln/internal/loopback"
 	"github.com/kilnbuild/kiln/internal/registry"
+	"github.com/kilnbuild/kiln/internal/retry"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
@@ -72,9 +73,15 @@ func (img *Image) Push(ctx context.Context, ref string, progress func(int64)) er
 	}
 	ended := make(chan error, 1)
 	go func() {
-		ended <- remote.Write(tag, core,
-			remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain), remote.WithUserAgent("kiln"),
-			remote.WithTransport(registry.PlainGuard{Next: remote.DefaultTransport}))
+		ended <- retry.Policy{}.Do(ctx, func() error {
+			err := remote.Write(tag, core,
+				remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain), remote.WithUserAgent("kiln"),
+				remote.WithTransport(registry.PlainGuard{Next: remote.DefaultTransport}))
+			if registry.BlobGone(err) {
+				return err
+			}
+			return retry.Final(err) // all else it has tried again by itself
+		})
 	}()
 	select {
 	case err = <-ended:

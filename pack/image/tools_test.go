@@ -4,10 +4,16 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	osexec "os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -142,6 +148,37 @@ func TestPush(t *testing.T) {
 			skopeo(t, "copy", "-q", "--src-tls-verify=false", ref, "oci:"+out+":v2")
 			checkPulled(t, l, img, out)
 		})
+	}
+}
+
+// TestPushBesideAnother: a registry that loses sight of a blob for a moment, which another
+// client pushes too, is pushed to again.
+func TestPushBesideAnother(t *testing.T) {
+	testenv.Tool(t, "docker-registry", "apt-get install docker-registry")
+	l := openLocal(t)
+	img := makeImage(t, l, sample(t, l))
+	s, err := ocitest.Start(t.TempDir(), false)
+	must(t, err)
+	defer s.Kill()
+	to := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(&url.URL{Scheme: "http", Host: s.Addr})
+		r.Out.Host = r.In.Host // which its answers name
+	}}
+	for answer, want := range map[string]int32{"MANIFEST_BLOB_UNKNOWN": 2, "MANIFEST_INVALID": 1} {
+		var asked atomic.Int32
+		before := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/manifests/") && asked.Add(1) == 1 {
+				w.WriteHeader(http.StatusBadRequest)
+				io.WriteString(w, `{"errors":[{"code":"DIGEST_INVALID"},{"code":"`+answer+`"}]}`)
+				return
+			}
+			to.ServeHTTP(w, r)
+		}))
+		defer before.Close()
+		err := img.Push(t.Context(), strings.TrimPrefix(before.URL, "http://")+"/my/app:"+answer, nil)
+		if (err == nil) != (want > 1) || asked.Load() != want {
+			t.Errorf("%s: %v after %d requests", answer, err, asked.Load())
+		}
 	}
 }
 

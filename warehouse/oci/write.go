@@ -8,13 +8,12 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"slices"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/kilnbuild/kiln/internal/registry"
 	"github.com/kilnbuild/kiln/internal/retry"
 )
 
@@ -50,21 +49,10 @@ func (r *Repository) Put(ctx context.Context, name string, body io.ReaderAt, siz
 		switch {
 		case err == nil:
 			return resp.Body.Close()
-		case blobGone(err):
+		case registry.BlobGone(err):
 			return r.explain(ctx, q, err)
 		}
 		return retry.As(err, r.explain(ctx, q, err))
-	})
-}
-
-// blobGone reports whether a manifest was refused since the registry does not see a blob
-// that it names. Put again, with its blobs, it may be taken: docker's registry loses sight
-// of a blob for a moment while another client pushes it too, and one that collects garbage
-// may just have removed it.
-func blobGone(err error) bool {
-	answer := answerOf(err)
-	return answer != nil && slices.ContainsFunc(answer.Errors, func(d transport.Diagnostic) bool {
-		return d.Code == transport.ManifestBlobUnknownErrorCode
 	})
 }
 
